@@ -1,0 +1,1 @@
+"""How a network is made: from labelled images to one stamped artefact and its report."""
