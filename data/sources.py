@@ -1,0 +1,248 @@
+"""Open a folder of images and masks as a Manifest, or say which file stands in the way.
+
+Two layouts are read where they lie; `data.formats` turns others (COCO, LabelMe, coloured masks, …) into
+the first:
+
+    images/{split}/NAME.jpg  masks/{split}/NAME.png  classes.txt               split by folder
+    images/NAME.jpg          masks/NAME.png          classes.txt  split.csv    split by table
+
+Masks are index or palette PNGs; NAME pairs them with their image. `split.csv` has the columns `name`, `split`
+and, when parts were photographed more than once, `group`. In the first layout it is optional and only its
+groups count: the folder decides the split.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.classes import ClassMap
+from data.manifest import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIX,
+    SPLITS,
+    Manifest,
+    Problem,
+    Sample,
+    ordered_splits,
+    raise_for,
+)
+from data.tables import SPLIT_FILE, SplitRow, read_split_table
+
+CLASSES_FILE = "classes.txt"
+
+_MISSPELT = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "testing": "test",
+}
+_NOT_DATA = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What stands in a data folder, before a pixel is read: the complete pairs, and everything amiss."""
+
+    root: Path
+    class_map: ClassMap | None
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...]
+
+
+def open_dataset(root: Path) -> Manifest:
+    """The data set in `root`, either layout; file names are read here, pixels are not.
+
+    Raises:
+        DatasetError: an image has no mask, two images share a name, a table does not fit the files, no
+            training image, …: names the files and what to do. `data.doctor` looks into the files as well.
+    """
+    survey = survey_folder(root)
+    raise_for(survey.problems, root=survey.root)
+    assert survey.class_map is not None, "a survey without errors has read the classes"
+    return Manifest(root=survey.root, class_map=survey.class_map, samples=survey.samples)
+
+
+def survey_folder(root: Path) -> Survey:
+    """Look at every name in a data folder and go on past what is wrong, so that all of it is reported."""
+    root = Path(root)
+    problems: list[Problem] = []
+    class_map = _read_classes(root, problems)
+    images, masks = root / "images", root / "masks"
+    for folder in (images, masks):
+        if not folder.is_dir():
+            problems.append(
+                _error(folder, "this folder is missing", f"see the layouts below {root.name}/ in the README")
+            )
+    samples: tuple[Sample, ...] = ()
+    if images.is_dir() and masks.is_dir():
+        flat = any(_is_image(path) for path in _files(images))
+        nested = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if flat and nested:
+            problems.append(
+                _error(
+                    images, "holds both images and folders", "move the images into images/train and its like"
+                )
+            )
+        elif flat:
+            samples = _survey_flat(root, problems)
+        else:
+            samples = _survey_nested(root, [path.name for path in nested], problems)
+        if not any(problem.severity == "error" for problem in problems):
+            _require_training_images(root, samples, problems)
+    return Survey(root=root, class_map=class_map, samples=samples, problems=tuple(problems))
+
+
+def _read_classes(root: Path, problems: list[Problem]) -> ClassMap | None:
+    path = root / CLASSES_FILE
+    try:
+        return ClassMap.read(path)
+    except FileNotFoundError:
+        problems.append(
+            _error(path, "this file is missing", "write one line per class: `0 background`, `1 scratch`, …")
+        )
+    except (OSError, ValueError) as error:
+        problems.append(_error(path, str(error), "write one line per class: `0 background`, `1 scratch`, …"))
+    return None
+
+
+def _survey_nested(root: Path, splits: Iterable[str], problems: list[Problem]) -> tuple[Sample, ...]:
+    rows, table_problems = read_split_table(root / SPLIT_FILE, needs_split=False)
+    problems += table_problems
+    samples: list[Sample] = []
+    groups = {name: row.group for name, row in (rows or {}).items()}
+    for split in ordered_splits(splits):
+        folder = root / "images" / split
+        if split.lower() in _MISSPELT:
+            better = _MISSPELT[split.lower()]
+            problems.append(
+                _error(folder, f"is no split of ours: {', '.join(SPLITS)}", f"rename it to {better}")
+            )
+            continue
+        pairs = _pair(folder, root / "masks" / split, problems)
+        samples += [Sample(name, image, mask, split, groups.get(name)) for name, image, mask in pairs]
+    _compare_with_table(root, samples, rows, problems)
+    return tuple(samples)
+
+
+def _survey_flat(root: Path, problems: list[Problem]) -> tuple[Sample, ...]:
+    table = root / SPLIT_FILE
+    rows, table_problems = read_split_table(table, needs_split=True)
+    problems += table_problems
+    pairs = _pair(root / "images", root / "masks", problems)
+    if rows is None:
+        if not table.exists():
+            todo = f"run `segnet data split {root}`, or write it with the columns name,split"
+            problems.append(_error(table, "this file is missing: which image is for training?", todo))
+        return ()
+    samples: list[Sample] = []
+    for name, image, mask in pairs:
+        row = rows.get(name)
+        if row is None:
+            problems.append(
+                _warning(image, f"stands in no row of {SPLIT_FILE}: not used", "add it, or remove it")
+            )
+        else:
+            samples.append(Sample(name, image, mask, row.split, row.group))
+    present = {path.stem for path in _files(root / "images") if _is_image(path)}
+    for name in sorted(rows.keys() - present):
+        problems.append(
+            _error(table, f"names {name!r}, which is not in images/", "remove the row, or add the image")
+        )
+    order = {split: rank for rank, split in enumerate(ordered_splits(sample.split for sample in samples))}
+    return tuple(sorted(samples, key=lambda sample: (order[sample.split], sample.name)))
+
+
+def _pair(images: Path, masks: Path, problems: list[Problem]) -> list[tuple[str, Path, Path]]:
+    """(name, image, mask) of each complete pair, by name; what is left over becomes a problem."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in _files(images):
+        if _is_image(path):
+            found[path.stem].append(path)
+        else:
+            problems.append(
+                _warning(
+                    path, "is no image: not used", f"images end in {', '.join(IMAGE_SUFFIXES)}; move it away"
+                )
+            )
+    labelled = {path.stem: path for path in _files(masks)} if masks.is_dir() else {}
+    pairs: list[tuple[str, Path, Path]] = []
+    for name in sorted(found):
+        paths = sorted(found[name])
+        mask = labelled.pop(name, None)
+        if len(paths) > 1:
+            others = ", ".join(path.name for path in paths[1:])
+            problems.append(
+                _error(paths[0], f"has the same name as {others}", "which one does the mask fit? Rename")
+            )
+        elif mask is None:
+            todo = (
+                f"draw {masks / (name + MASK_SUFFIX)}; if it shows no defect, see --unlabeled-is-background"
+            )
+            problems.append(_error(paths[0], "has no mask", todo))
+        elif mask.suffix.lower() != MASK_SUFFIX:
+            problems.append(_error(mask, "is no PNG, so its ids may not be exact", "save masks as index PNG"))
+        else:
+            pairs.append((name, paths[0], mask))
+    for mask in labelled.values():
+        problems.append(_warning(mask, f"has no image in {images}: not used", "remove it, or add the image"))
+    return pairs
+
+
+def _compare_with_table(
+    root: Path, samples: Iterable[Sample], rows: Mapping[str, SplitRow] | None, problems: list[Problem]
+) -> None:
+    """Folders decide, but a table that says otherwise is worth one line."""
+    if rows is None:
+        return
+    differing = [s for s in samples if s.name in rows and rows[s.name].split not in ("", s.split)]
+    if differing:
+        first = differing[0]
+        problems.append(
+            _warning(
+                root / SPLIT_FILE,
+                f"puts {len(differing)} images elsewhere than their folder ({first.name}: "
+                f"{rows[first.name].split}, folder {first.split})",
+                "the folder counts; correct the column `split`, or remove it",
+            )
+        )
+
+
+def _require_training_images(root: Path, samples: Iterable[Sample], problems: list[Problem]) -> None:
+    splits = {sample.split for sample in samples}
+    if "train" not in splits:
+        problems.append(
+            _error(
+                root, "no image in the split train", f"add images to it, or run `segnet data split {root}`"
+            )
+        )
+    for split in ("val", "test"):
+        if split not in splits:
+            problems.append(
+                _warning(
+                    root,
+                    f"no image in the split {split}",
+                    "the best epoch and the decision weights are chosen on val, the scores come from test",
+                )
+            )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder by name, without hidden ones and what file managers leave behind."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and path.name.lower() not in _NOT_DATA:
+            yield path
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _error(file: Path, what: str, todo: str) -> Problem:
+    return Problem("error", file, what, todo)
+
+
+def _warning(file: Path, what: str, todo: str) -> Problem:
+    return Problem("warning", file, what, todo)
