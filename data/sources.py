@@ -11,15 +11,12 @@ and, when parts were photographed more than once, `group`. In the first layout i
 groups count: the folder decides the split.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.classes import ClassMap
 from data.manifest import (
-    IMAGE_SUFFIXES,
-    MASK_SUFFIX,
     SPLITS,
     Manifest,
     Problem,
@@ -27,6 +24,7 @@ from data.manifest import (
     ordered_splits,
     raise_for,
 )
+from data.pairs import error, files_in, is_image, pair_files, warning
 from data.tables import SPLIT_FILE, SplitRow, read_split_table
 
 CLASSES_FILE = "classes.txt"
@@ -39,7 +37,8 @@ _MISSPELT = {
     "dev": "val",
     "testing": "test",
 }
-_NOT_DATA = {"thumbs.db", "desktop.ini"}
+UNASSIGNED = "(none)"
+"""The split of every sample of a flat folder that has no split.csv yet; `open_dataset` never returns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,9 @@ def open_dataset(root: Path) -> Manifest:
     """The data set in `root`, either layout; file names are read here, pixels are not.
 
     Raises:
-        DatasetError: an image has no mask, two images share a name, a table does not fit the files, no
-            training image, …: names the files and what to do. `data.doctor` looks into the files as well.
+        DatasetError: an image has no mask, two images share a name, a table does not fit the files, …:
+            names the files and what to do. `data.doctor` looks into the files as well. An empty split is no
+            error here (a folder may be for testing alone), but `Manifest.split` says so when it is asked.
     """
     survey = survey_folder(root)
     raise_for(survey.problems, root=survey.root)
@@ -74,15 +74,15 @@ def survey_folder(root: Path) -> Survey:
     for folder in (images, masks):
         if not folder.is_dir():
             problems.append(
-                _error(folder, "this folder is missing", f"see the layouts below {root.name}/ in the README")
+                error(folder, "this folder is missing", f"see the layouts below {root.name}/ in the README")
             )
     samples: tuple[Sample, ...] = ()
     if images.is_dir() and masks.is_dir():
-        flat = any(_is_image(path) for path in _files(images))
+        flat = any(is_image(path) for path in files_in(images))
         nested = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
         if flat and nested:
             problems.append(
-                _error(
+                error(
                     images, "holds both images and folders", "move the images into images/train and its like"
                 )
             )
@@ -90,8 +90,6 @@ def survey_folder(root: Path) -> Survey:
             samples = _survey_flat(root, problems)
         else:
             samples = _survey_nested(root, [path.name for path in nested], problems)
-        if not any(problem.severity == "error" for problem in problems):
-            _require_training_images(root, samples, problems)
     return Survey(root=root, class_map=class_map, samples=samples, problems=tuple(problems))
 
 
@@ -101,14 +99,14 @@ def _read_classes(root: Path, problems: list[Problem]) -> ClassMap | None:
         return ClassMap.read(path)
     except FileNotFoundError:
         problems.append(
-            _error(path, "this file is missing", "write one line per class: `0 background`, `1 scratch`, …")
+            error(path, "this file is missing", "write one line per class: `0 background`, `1 scratch`, …")
         )
-    except (OSError, ValueError) as error:
-        problems.append(_error(path, str(error), "write one line per class: `0 background`, `1 scratch`, …"))
+    except (OSError, ValueError) as reason:
+        problems.append(error(path, str(reason), "write one line per class: `0 background`, `1 scratch`, …"))
     return None
 
 
-def _survey_nested(root: Path, splits: Iterable[str], problems: list[Problem]) -> tuple[Sample, ...]:
+def _survey_nested(root: Path, splits: Sequence[str], problems: list[Problem]) -> tuple[Sample, ...]:
     rows, table_problems = read_split_table(root / SPLIT_FILE, needs_split=False)
     problems += table_problems
     samples: list[Sample] = []
@@ -118,11 +116,14 @@ def _survey_nested(root: Path, splits: Iterable[str], problems: list[Problem]) -
         if split.lower() in _MISSPELT:
             better = _MISSPELT[split.lower()]
             problems.append(
-                _error(folder, f"is no split of ours: {', '.join(SPLITS)}", f"rename it to {better}")
+                error(folder, f"is no split of ours: {', '.join(SPLITS)}", f"rename it to {better}")
             )
             continue
-        pairs = _pair(folder, root / "masks" / split, problems)
+        pairs = pair_files(folder, root / "masks" / split, problems)
         samples += [Sample(name, image, mask, split, groups.get(name)) for name, image, mask in pairs]
+    for folder in sorted((root / "masks").iterdir()):
+        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in splits:
+            problems.append(warning(folder, f"has no folder images/{folder.name}: not used", "remove it"))
     _compare_with_table(root, samples, rows, problems)
     return tuple(samples)
 
@@ -131,64 +132,28 @@ def _survey_flat(root: Path, problems: list[Problem]) -> tuple[Sample, ...]:
     table = root / SPLIT_FILE
     rows, table_problems = read_split_table(table, needs_split=True)
     problems += table_problems
-    pairs = _pair(root / "images", root / "masks", problems)
+    pairs = pair_files(root / "images", root / "masks", problems)
     if rows is None:
         if not table.exists():
             todo = f"run `segnet data split {root}`, or write it with the columns name,split"
-            problems.append(_error(table, "this file is missing: which image is for training?", todo))
-        return ()
+            problems.append(error(table, "this file is missing: which image is for training?", todo))
+        return tuple(Sample(name, image, mask, UNASSIGNED) for name, image, mask in pairs)
     samples: list[Sample] = []
     for name, image, mask in pairs:
         row = rows.get(name)
         if row is None:
             problems.append(
-                _warning(image, f"stands in no row of {SPLIT_FILE}: not used", "add it, or remove it")
+                warning(image, f"stands in no row of {SPLIT_FILE}: not used", "add it, or remove it")
             )
         else:
             samples.append(Sample(name, image, mask, row.split, row.group))
-    present = {path.stem for path in _files(root / "images") if _is_image(path)}
+    present = {path.stem for path in files_in(root / "images") if is_image(path)}
     for name in sorted(rows.keys() - present):
         problems.append(
-            _error(table, f"names {name!r}, which is not in images/", "remove the row, or add the image")
+            error(table, f"names {name!r}, which is not in images/", "remove the row, or add the image")
         )
     order = {split: rank for rank, split in enumerate(ordered_splits(sample.split for sample in samples))}
     return tuple(sorted(samples, key=lambda sample: (order[sample.split], sample.name)))
-
-
-def _pair(images: Path, masks: Path, problems: list[Problem]) -> list[tuple[str, Path, Path]]:
-    """(name, image, mask) of each complete pair, by name; what is left over becomes a problem."""
-    found: dict[str, list[Path]] = defaultdict(list)
-    for path in _files(images):
-        if _is_image(path):
-            found[path.stem].append(path)
-        else:
-            problems.append(
-                _warning(
-                    path, "is no image: not used", f"images end in {', '.join(IMAGE_SUFFIXES)}; move it away"
-                )
-            )
-    labelled = {path.stem: path for path in _files(masks)} if masks.is_dir() else {}
-    pairs: list[tuple[str, Path, Path]] = []
-    for name in sorted(found):
-        paths = sorted(found[name])
-        mask = labelled.pop(name, None)
-        if len(paths) > 1:
-            others = ", ".join(path.name for path in paths[1:])
-            problems.append(
-                _error(paths[0], f"has the same name as {others}", "which one does the mask fit? Rename")
-            )
-        elif mask is None:
-            todo = (
-                f"draw {masks / (name + MASK_SUFFIX)}; if it shows no defect, see --unlabeled-is-background"
-            )
-            problems.append(_error(paths[0], "has no mask", todo))
-        elif mask.suffix.lower() != MASK_SUFFIX:
-            problems.append(_error(mask, "is no PNG, so its ids may not be exact", "save masks as index PNG"))
-        else:
-            pairs.append((name, paths[0], mask))
-    for mask in labelled.values():
-        problems.append(_warning(mask, f"has no image in {images}: not used", "remove it, or add the image"))
-    return pairs
 
 
 def _compare_with_table(
@@ -201,48 +166,10 @@ def _compare_with_table(
     if differing:
         first = differing[0]
         problems.append(
-            _warning(
+            warning(
                 root / SPLIT_FILE,
                 f"puts {len(differing)} images elsewhere than their folder ({first.name}: "
                 f"{rows[first.name].split}, folder {first.split})",
                 "the folder counts; correct the column `split`, or remove it",
             )
         )
-
-
-def _require_training_images(root: Path, samples: Iterable[Sample], problems: list[Problem]) -> None:
-    splits = {sample.split for sample in samples}
-    if "train" not in splits:
-        problems.append(
-            _error(
-                root, "no image in the split train", f"add images to it, or run `segnet data split {root}`"
-            )
-        )
-    for split in ("val", "test"):
-        if split not in splits:
-            problems.append(
-                _warning(
-                    root,
-                    f"no image in the split {split}",
-                    "the best epoch and the decision weights are chosen on val, the scores come from test",
-                )
-            )
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder by name, without hidden ones and what file managers leave behind."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and path.name.lower() not in _NOT_DATA:
-            yield path
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _error(file: Path, what: str, todo: str) -> Problem:
-    return Problem("error", file, what, todo)
-
-
-def _warning(file: Path, what: str, todo: str) -> Problem:
-    return Problem("warning", file, what, todo)
