@@ -93,6 +93,14 @@ def survey_folder(root: Path) -> Survey:
     return Survey(root=root, class_map=class_map, samples=samples, problems=tuple(problems))
 
 
+def flat_samples(root: Path) -> tuple[Sample, ...]:
+    """Every complete pair of a flat folder, whatever its split.csv says: what `segnet data split` deals."""
+    return tuple(
+        Sample(name, image, mask, UNASSIGNED)
+        for name, image, mask in pair_files(root / "images", root / "masks", [])
+    )
+
+
 def _read_classes(root: Path, problems: list[Problem]) -> ClassMap | None:
     path = root / CLASSES_FILE
     try:

@@ -10,8 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from data.manifest import SPLITS, DatasetError
-from data.tables import read_rows, stem_of
+from data.manifest import SPLITS, DatasetError, raise_for
+from data.measure import classes_in_masks
+from data.sources import flat_samples, survey_folder
+from data.tables import SPLIT_FILE, read_rows, stem_of, write_split_table
 
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -109,6 +111,52 @@ def groups_from_column(names: Iterable[str], *, table: Path, column: str = "grou
             f"{table}: no {column} for {len(without)} images, the first {without[0]!r}; add a row for each"
         )
     return {name: known[name] for name in names}
+
+
+def split_folder(
+    root: Path,
+    *,
+    fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+    seed: int = 0,
+    group_pattern: str | None = None,
+    group_table: Path | None = None,
+    group_column: str = "group",
+    overwrite: bool = False,
+) -> dict[str, str]:
+    """Write split.csv for a flat folder (images/ and masks/) and return name → split.
+
+    Groups come from `group_pattern`, or from the column `group_column` of `group_table`; without either, each
+    image is its own group. Defects found in the masks spread over the splits, the rarest first.
+
+    Raises:
+        DatasetError: a split is there already (folders, or split.csv without `overwrite`), or a file or a
+            group is in the way; nothing is written then.
+    """
+    survey = survey_folder(root)
+    table = survey.root / SPLIT_FILE
+    if table.exists() and not overwrite:
+        raise DatasetError(f"{table} is there already; remove it, or say --overwrite to deal anew")
+    raise_for((problem for problem in survey.problems if problem.file != table), root=survey.root)
+    assert survey.class_map is not None, "a survey without errors has read the classes"
+    if any(sample.image.parent != survey.root / "images" for sample in survey.samples):
+        raise DatasetError(
+            f"{survey.root / 'images'} has a folder per split already; move images between them"
+        )
+    samples = flat_samples(survey.root)
+    names = [sample.name for sample in samples]
+    groups: dict[str, str] = {}
+    if group_pattern is not None:
+        groups = groups_from_pattern(names, pattern=group_pattern)
+    elif group_table is not None:
+        groups = groups_from_column(names, table=group_table, column=group_column)
+    splits = assign_splits(
+        groups or {name: name for name in names},
+        fractions=fractions,
+        seed=seed,
+        classes=classes_in_masks(samples, class_map=survey.class_map),
+    )
+    write_split_table(table, splits=splits, groups=groups)
+    return splits
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
