@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from data.doctor import DoctorReport
+    from data.doctor import DoctorReport, SplitFacts
     from data.manifest import Problem
 
-app = typer.Typer(no_args_is_help=True, help="Check, import and split labelled images.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check, import and split labelled images.")
 
 _SHOWN_PER_KIND = 5
 
@@ -37,10 +37,9 @@ def check(
     Prints a table per split and each problem with its file and remedy, and draws a contact sheet.
     Exit code 1: training would be wrong. Warnings alone leave it 0.
     """
-    from data.images import encode_png
-
     from data.contact_sheet import contact_sheet
     from data.doctor import check_dataset
+    from data.images import encode_png
 
     console = _console()
     with _progress(console, "Reading") as advance:
@@ -136,6 +135,7 @@ def split(
 
     from data.manifest import SPLITS, DatasetError
     from data.splits import split_folder
+    from data.tables import SPLIT_FILE
 
     console = _console()
     try:
@@ -145,6 +145,7 @@ def split(
         raise DatasetError(f"--fractions {fractions}: expected three numbers such as 0.7,0.1,0.2") from error
     if group_pattern is not None and group_table is not None:
         raise DatasetError("--group-pattern and --group-table: give one of them")
+    has_table = (folder / SPLIT_FILE).exists()
     dealt = split_folder(
         folder,
         fractions={name: share for name, share in wanted.items() if share > 0},
@@ -156,9 +157,10 @@ def split(
     )
     counts = Counter(dealt.values())
     listed = ", ".join(f"{counts[name]} {name}" for name in SPLITS if counts[name])
-    console.print(f"{folder / 'split.csv'}: {listed}", highlight=False, soft_wrap=True)
+    console.print(f"{folder / SPLIT_FILE}: {listed}", highlight=False, soft_wrap=True)
     if group_pattern is None and group_table is None:
-        console.print("each image is its own group: if parts were photographed twice, give --group-pattern")
+        known = f"groups are those of the former {SPLIT_FILE}, if it had any" if has_table else "no groups"
+        console.print(f"{known}: if parts were photographed twice, give --group-pattern", soft_wrap=True)
     console.print(f"next: segnet data check {folder}", highlight=False, soft_wrap=True)
 
 
@@ -180,32 +182,33 @@ def _progress(console: "Console", what: str) -> Iterator[Callable[[int, int], No
 
 
 def _table(report: "DoctorReport") -> "Table":
-    """A row per split: images, those without a defect, pixel share per class in %, range of sizes."""
+    """A column per split; rows: images, those without a defect, share of each class in %, range of sizes."""
     from rich.table import Table
 
     table = Table(title=str(report.root), title_justify="left")
-    table.add_column("split")
-    table.add_column("images", justify="right")
-    table.add_column("without\ndefect", justify="right")
-    for name in report.class_names:
-        table.add_column(f"{name}\n% px (images)", justify="right")
-    table.add_column("ignored\npx", justify="right")
-    table.add_column("smallest … largest\n(width x height)")
+    table.add_column("")
     for facts in report.splits:
-        shares = [
-            "-" if share is None or not images else f"{100 * share:.3g} ({images})"
-            for share, images in zip(facts.class_shares, facts.class_images, strict=True)
-        ]
-        sizes = [f"{size[1]} x {size[0]}" for size in (facts.smallest_hw, facts.largest_hw) if size]
-        table.add_row(
-            facts.split,
-            str(facts.images),
-            str(facts.without_defect),
-            *shares,
-            str(facts.ignored_pixels),
-            " … ".join(dict.fromkeys(sizes)),
-        )
+        table.add_column(facts.split, justify="right")
+    table.add_row("images", *(str(facts.images) for facts in report.splits))
+    table.add_row(
+        "without a defect", *(str(facts.without_defect) for facts in report.splits), end_section=True
+    )
+    for class_id, name in enumerate(report.class_names):
+        cells = [_share(facts, class_id) for facts in report.splits]
+        table.add_row(f"{class_id} {name}", *cells, end_section=class_id + 1 == len(report.class_names))
+    table.add_row("ignored pixels", *(str(facts.ignored_pixels) for facts in report.splits))
+    for label, sizes in (
+        ("smallest (w x h)", [facts.smallest_hw for facts in report.splits]),
+        ("largest (w x h)", [facts.largest_hw for facts in report.splits]),
+    ):
+        table.add_row(label, *(f"{size[1]} x {size[0]}" if size else "-" for size in sizes))
+    table.caption = "classes: share of labelled pixels (images that show it)"
     return table
+
+
+def _share(facts: "SplitFacts", class_id: int) -> str:
+    share, images = facts.class_shares[class_id], facts.class_images[class_id]
+    return "-" if share is None or not images else f"{100 * share:.3g} % ({images})"
 
 
 def _print_problems(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from data.classes import ClassMap
 from data.layout import LabelledImage
 from data.manifest import DatasetError
-from data.search import FileIndex, split_in_name
+from data.masks import from_rle, polygons_to_mask
+from data.search import FileIndex, class_names, label_of, split_in_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,7 @@ def read_coco_files(source: Path) -> tuple[CocoFile, ...]:
 
 def coco_class_names(files: Sequence[CocoFile]) -> tuple[str, ...]:
     """Background first, then the categories by their id, as `ClassMap.from_names` wants them."""
-    names: dict[str, None] = {}
-    for file in files:
-        for category_id in sorted(file.categories):
-            names.setdefault(file.categories[category_id])
-    return ("background", *(name for name in names if name.lower() not in ("background", "_background_")))
+    return class_names(file.categories[number] for file in files for number in sorted(file.categories))
 
 
 def iterate_coco(files: Sequence[CocoFile], *, source: Path, class_map: ClassMap) -> Iterator[LabelledImage]:
@@ -67,11 +64,12 @@ def iterate_coco(files: Sequence[CocoFile], *, source: Path, class_map: ClassMap
         for image in file.images:
             origin = f"{file.path}: {image['file_name']}"
             path = index.find(str(image["file_name"]), prefer=file.split, origin=origin)
-            labels = np.zeros((int(image["height"]), int(image["width"])), np.uint8)
+            size_hw = int(image["height"]), int(image["width"])
+            labels = np.zeros(size_hw, np.uint8)
             for annotation in file.annotations.get(image["id"], ()):
                 category = file.categories[annotation["category_id"]]
-                inside = _inside(annotation, size_hw=labels.shape, origin=origin)
-                labels[inside] = _class_id(class_map, category, origin=origin)
+                inside = _inside(annotation, size_hw=size_hw, origin=origin)
+                labels[inside] = label_of(category, class_map=class_map, origin=origin)
             yield LabelledImage(path.stem, file.split, path.read_bytes(), labels, origin)
 
 
@@ -108,36 +106,22 @@ def _read_file(path: Path, *, root: Path, required: bool) -> CocoFile | None:
     return CocoFile(path, split_in_name(path.relative_to(root)), content["images"], annotations, categories)
 
 
-def _inside(annotation: Mapping[str, Any], *, size_hw: tuple[int, ...], origin: str) -> NDArray[np.bool_]:
+def _inside(annotation: Mapping[str, Any], *, size_hw: tuple[int, int], origin: str) -> NDArray[np.bool_]:
     """The annotation's pixels, bool [height, width]; several polygons of one annotation are united."""
-    from pycocotools import mask as coco_mask
-
-    height, width = size_hw
     outline = annotation.get("segmentation")
     where = f"{origin}, annotation {annotation.get('id')}"
     if not outline:
         raise DatasetError(f"{where}: only a box, no outline; a box is no mask: label the outline")
     try:
         if isinstance(outline, list):
-            runs = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
-        elif isinstance(outline["counts"], list):
-            runs = coco_mask.frPyObjects(outline, height, width)
-        else:
-            runs = outline
-        inside: NDArray[np.bool_] = coco_mask.decode(runs).astype(bool)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+            rings = [np.asarray(flat, np.float64).reshape(-1, 2) for flat in outline]
+            return polygons_to_mask(rings, size_hw=size_hw)
+        inside = from_rle(outline)
+    except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: neither polygons nor run lengths ({error}); export it again") from error
-    if inside.shape != (height, width):
+    if inside.shape != size_hw:
         raise DatasetError(
             f"{where}: run lengths for {inside.shape[1]} x {inside.shape[0]} px, "
-            f"the image is {width} x {height} px; export it again"
+            f"the image is {size_hw[1]} x {size_hw[0]} px; export it again"
         )
     return inside
-
-
-def _class_id(class_map: ClassMap, name: str, *, origin: str) -> int:
-    if name.lower() in ("background", "_background_"):
-        return 0
-    if name not in class_map.names:
-        raise DatasetError(f"{origin}: class {name!r} is not among {', '.join(class_map.names)}; add it")
-    return class_map.index_of(name)

@@ -19,6 +19,7 @@ from data.masks import MaskError, read_labels
 from data.regions import Region, find_regions
 
 _PANEL_PX = 200
+_COLUMNS = 6
 _GAP_PX = 6
 _MARGIN_PX = 24
 _CAPTION_PX = 20
@@ -28,6 +29,7 @@ _INK = (40, 44, 52)
 _FAINT = (120, 124, 132)
 _ZOOM_CONTEXT = 2.0
 _SMALLEST_ZOOM_PX = 48
+_CIRCLED_AT_MOST = 6
 
 Rgb = NDArray[np.uint8]
 
@@ -40,19 +42,20 @@ class _Cell:
     caption: str
 
 
-def contact_sheet(manifest: Manifest, *, images_per_class: int = 6, seed: int = 0) -> Rgb:
+def contact_sheet(manifest: Manifest, *, images_per_class: int | None = None, seed: int = 0) -> Rgb:
     """Draw the sheet: a row for each defect class, one for images without a defect; uint8 [h, w, 3] RGB.
 
     Each cell shows the whole image with outlines in the class's colour, and beside it the largest defect of
     that class close up, outlined thinly. Images are picked at random by `seed`; unreadable ones are left out.
-    A data set with tens of thousands of images is sampled, never read whole.
+    Without `images_per_class` it is 6, or more where few classes leave room. Reading stops when every class
+    has its images.
     """
     picker = _Picker(manifest, seed=seed)
     wanted = [*manifest.class_map.defect_ids, None]
-    picked = picker.pick(wanted, count=images_per_class)
+    count = images_per_class or _COLUMNS * max(1, 4 // len(wanted))
+    picked = picker.pick(wanted, count=count)
     rows = [(_heading(manifest.class_map, class_id, len(cells)), cells) for class_id, cells in picked.items()]
-    columns = max([1, *(len(cells) for _, cells in rows)])
-    return _draw_sheet(rows, columns=columns, title=_title(manifest))
+    return _draw_sheet(rows, title=_title(manifest))
 
 
 class _Picker:
@@ -91,15 +94,13 @@ class _Picker:
 
     def _cell(self, sample: Sample, image: Rgb, labels: NDArray[np.uint8], class_id: int | None) -> _Cell:
         class_map = self._manifest.class_map
-        regions = find_regions(labels, class_ids=class_map.defect_ids)
+        # The largest first; those of other classes have their own row.
+        regions = [] if class_id is None else find_regions(labels, class_ids=(class_id,))
         whole = _outlined(image, labels, class_map, edge_px=_PANEL_PX, thickness_px=2)
-        for region in regions:
-            _box_if_small(
-                whole, region, image_hw=labels.shape, color=class_map.classes[region.class_id].color
-            )
-        own = [region for region in regions if region.class_id == class_id]
-        centre = _close_up(labels.shape, max(own, key=lambda region: region.area_px) if own else None)
-        top, bottom, left, right = centre
+        for region in regions[:_CIRCLED_AT_MOST]:
+            color = class_map.classes[region.class_id].color
+            _circle_if_small(whole, region, image_hw=labels.shape, color=color)
+        top, bottom, left, right = _close_up(labels.shape, regions[0] if regions else None)
         near = _outlined(
             image[top:bottom, left:right],
             labels[top:bottom, left:right],
@@ -134,7 +135,7 @@ def _outlined(
     return panel
 
 
-def _box_if_small(
+def _circle_if_small(
     panel: Rgb, region: Region, *, image_hw: tuple[int, ...], color: tuple[int, int, int]
 ) -> None:
     """A circle around a defect that the shrunk picture would hide."""
@@ -177,23 +178,25 @@ def _heading(class_map: ClassMap, class_id: int | None, cells: int) -> tuple[str
 
 
 def _draw_sheet(
-    rows: Sequence[tuple[tuple[str, tuple[int, int, int]], Sequence[_Cell]]], *, columns: int, title: str
+    rows: Sequence[tuple[tuple[str, tuple[int, int, int]], Sequence[_Cell]]], *, title: str
 ) -> Rgb:
-    cell_w = 2 * _PANEL_PX + _GAP_PX // 2
-    row_heights = [_HEADING_PX + (_PANEL_PX + _CAPTION_PX if cells else 0) + _GAP_PX for _, cells in rows]
-    size_wh = 2 * _MARGIN_PX + columns * (cell_w + 2 * _GAP_PX), 2 * _MARGIN_PX + 36 + sum(row_heights)
+    pitch_x, pitch_y = 2 * _PANEL_PX + 3 * _GAP_PX, _PANEL_PX + _CAPTION_PX
+    columns = min(_COLUMNS, max([2, *(len(cells) for _, cells in rows)]))
+    heights = [_HEADING_PX + -(-len(cells) // columns) * pitch_y for _, cells in rows]
+    size_wh = 2 * _MARGIN_PX + columns * pitch_x, 2 * _MARGIN_PX + _HEADING_PX + sum(heights)
     sheet = Image.new("RGB", size_wh, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN_PX, _MARGIN_PX - 6), title, fill=_INK, font=ImageFont.load_default(24))
-    top = _MARGIN_PX + 36
-    for ((heading, color), cells), height in zip(rows, row_heights, strict=True):
+    large, medium, small = (ImageFont.load_default(size) for size in (24, 18, 12))
+    pen.text((_MARGIN_PX, _MARGIN_PX - 6), title, fill=_INK, font=large)
+    top = _MARGIN_PX + _HEADING_PX
+    for ((heading, color), cells), height in zip(rows, heights, strict=True):
         pen.rectangle((_MARGIN_PX, top + 10, _MARGIN_PX + 18, top + 28), fill=color)
-        pen.text((_MARGIN_PX + 28, top + 8), heading, fill=_INK, font=ImageFont.load_default(18))
-        for column, cell in enumerate(cells):
-            left = _MARGIN_PX + column * (cell_w + 2 * _GAP_PX)
-            sheet.paste(Image.fromarray(cell.picture), (left, top + _HEADING_PX))
+        pen.text((_MARGIN_PX + 28, top + 8), heading, fill=_INK, font=medium)
+        for number, cell in enumerate(cells):
+            left = _MARGIN_PX + number % columns * pitch_x
+            upper = top + _HEADING_PX + number // columns * pitch_y
+            sheet.paste(Image.fromarray(cell.picture), (left, upper))
             caption = cell.caption if len(cell.caption) <= 60 else f"{cell.caption[:57]}…"
-            below = left, top + _HEADING_PX + _PANEL_PX + 3
-            pen.text(below, caption, fill=_FAINT, font=ImageFont.load_default(12))
+            pen.text((left, upper + _PANEL_PX + 3), caption, fill=_FAINT, font=small)
         top += height
     return np.asarray(sheet)

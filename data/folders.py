@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE_LABEL, ClassMap, ClassSpec
+from data.classes import ClassMap, ClassSpec
 from data.images import ImageError
 from data.layout import LabelledImage, size_of
-from data.manifest import MASK_SUFFIX, DatasetError
+from data.manifest import MASK_SUFFIX, DatasetError, raise_for
 from data.masks import MaskError, read_color_labels, read_labels
 from data.pairs import files_in, is_image
-from data.search import split_in_name
+from data.search import label_of, means_ignore, split_in_name
 from data.tables import SPLIT_FILE, read_split_table
 
 Color = tuple[int, int, int]
 
-_IGNORE_NAMES = ("ignore", "void", "unlabelled", "unlabeled")
 _LOSSLESS = (MASK_SUFFIX, ".bmp", ".tif", ".tiff")
 _COLOR_LINES = (
     re.compile(r"(?P<name>[^:#]+):(?P<red>\d+),(?P<green>\d+),(?P<blue>\d+)(:.*)?"),
@@ -36,6 +35,7 @@ _COLOR_LINES = (
 class _Pair:
     name: str
     split: str | None
+    group: str | None
     image: Path
     masks: Path
 
@@ -76,7 +76,7 @@ def class_map_of_colors(colors: Mapping[str, Color]) -> ClassMap:
     Raises:
         DatasetError: no colour for background.
     """
-    names = [name for name in colors if name.lower() not in _IGNORE_NAMES]
+    names = [name for name in colors if not means_ignore(name)]
     background = next((name for name in names if name.lower() == "background"), None)
     if background is None:
         raise DatasetError(f"no colour for background among {', '.join(colors)}; add it: `background 0 0 0`")
@@ -113,29 +113,23 @@ def iterate_folder(
                 f"{pair.image}: no mask {pair.masks / (pair.name + MASK_SUFFIX)}; draw one, or say "
                 "--unlabeled-is-background if images without a mask show no defect"
             )
-        yield LabelledImage(pair.name, pair.split, content, labels, str(pair.image))
+        yield LabelledImage(pair.name, pair.split, content, labels, origin=str(pair.image), group=pair.group)
 
 
 def _read_mask(mask: Path, *, class_map: ClassMap, ids: Mapping[Color, int] | None) -> NDArray[np.uint8]:
     try:
+        content = mask.read_bytes()
         if ids is not None:
-            return read_color_labels(mask, dict(ids))
-        return read_labels(mask, class_count=len(class_map))
+            return read_color_labels(content, ids)
+        return read_labels(content, class_count=len(class_map))
     except (MaskError, ImageError) as error:
-        hint = "; is it coloured? Give the colour map with --colors" if ids is None else ""
-        raise DatasetError(f"{mask}: {error}{hint}") from error
+        raise DatasetError(f"{mask}: {error}") from error
 
 
 def _ids_of_colors(colors: Mapping[str, Color], class_map: ClassMap) -> dict[Color, int]:
-    ids: dict[Color, int] = {}
-    for name, color in colors.items():
-        if name.lower() in _IGNORE_NAMES:
-            ids[color] = IGNORE_LABEL
-        elif name in class_map.names:
-            ids[color] = class_map.index_of(name)
-        else:
-            raise DatasetError(f"the colour map names {name!r}, the classes are {', '.join(class_map.names)}")
-    return ids
+    return {
+        color: label_of(name, class_map=class_map, origin="the colour map") for name, color in colors.items()
+    }
 
 
 def _pairs(source: Path) -> Iterator[_Pair]:
@@ -143,17 +137,18 @@ def _pairs(source: Path) -> Iterator[_Pair]:
     if not images.is_dir():
         raise DatasetError(f"{images}: no such folder; expected images/ and masks/ in {source}")
     folders = sorted(path for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
+    flat = [path for path in files_in(images) if is_image(path)]
+    table, problems = read_split_table(source / SPLIT_FILE, needs_split=bool(flat))
+    raise_for(problems, root=source)
+    rows = table or {}
     for folder in folders:
         split = split_in_name(Path(folder.name)) or folder.name
         for path in filter(is_image, files_in(folder)):
-            yield _Pair(path.stem, split, path, masks / folder.name)
-    rows, problems = read_split_table(source / SPLIT_FILE, needs_split=True)
-    flat = [path for path in files_in(images) if is_image(path)]
-    if flat and problems:
-        raise DatasetError(str(problems[0]))
+            row = rows.get(path.stem)
+            yield _Pair(path.stem, split, row.group if row else None, path, masks / folder.name)
     for path in flat:
-        row = (rows or {}).get(path.stem)
-        yield _Pair(path.stem, row.split if row else None, path, masks)
+        row = rows.get(path.stem)
+        yield _Pair(path.stem, row.split if row else None, row.group if row else None, path, masks)
 
 
 def _parse_color_line(line: str, *, where: str) -> tuple[str, Color]:

@@ -1,5 +1,6 @@
 """Whatever else Datumaro reads (CVAT, Pascal VOC, …) → labelled images. Needs the extra `formats`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from data.classes import ClassMap
 from data.layout import LabelledImage, size_of
 from data.manifest import DatasetError
 from data.masks import polygons_to_mask
-from data.search import split_in_name
+from data.search import class_names, label_of, split_in_name
 
-_BACKGROUND_NAMES = ("background", "_background_")
+# What Datumaro calls the subset of files that name none: its own word, and the file that CVAT exports.
+_NO_SPLIT = ("", "default", "annotations")
+# Datumaro passes over these without a word, and the defect would become background.
+_LOST_IN_CVAT = re.compile(rb"<(ellipse|cuboid|skeleton)\b")
 
 
 class ForeignDataset:
@@ -38,6 +42,8 @@ class ForeignDataset:
         known = sorted(Environment().importers)
         if format_name not in known:
             raise DatasetError(f"no format {format_name!r}; Datumaro reads {', '.join(known)}")
+        if format_name == "cvat":
+            _refuse_lost_shapes(source)
         try:
             self._dataset = Dataset.import_from(str(source), format_name)
             self._items = list(self._dataset)
@@ -54,7 +60,7 @@ class ForeignDataset:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Background first, then the labels in the data set's order."""
-        return ("background", *(name for name in self._labels if name.lower() not in _BACKGROUND_NAMES))
+        return class_names(self._labels)
 
     def iterate(self, *, class_map: ClassMap) -> Iterator[LabelledImage]:
         """Each image with its labels; where shapes overlap, the one with the higher z-order lies on top.
@@ -67,11 +73,8 @@ class ForeignDataset:
             path = self._path_of(item, origin)
             content = path.read_bytes()
             size_hw = size_of(content, origin=origin)
-            split = (
-                None
-                if item.subset in ("default", "", None)
-                else split_in_name(Path(item.subset)) or item.subset
-            )
+            subset = item.subset or ""
+            split = None if subset in _NO_SPLIT else split_in_name(Path(subset)) or subset
             labels = np.zeros(size_hw, np.uint8)
             shapes = [
                 shape for shape in item.annotations if shape.type.name in ("mask", "polygon", "ellipse")
@@ -99,12 +102,16 @@ class ForeignDataset:
     def _class_id(self, label: int | None, class_map: ClassMap, origin: str) -> int:
         if label is None or not 0 <= label < len(self._labels):
             raise DatasetError(f"{origin}: a shape without a label; give it one, or remove it")
-        name = self._labels[label]
-        if name.lower() in _BACKGROUND_NAMES:
-            return 0
-        if name not in class_map.names:
-            raise DatasetError(f"{origin}: class {name!r} is not among {', '.join(class_map.names)}; add it")
-        return class_map.index_of(name)
+        return label_of(self._labels[label], class_map=class_map, origin=origin)
+
+
+def _refuse_lost_shapes(source: Path) -> None:
+    for path in [source] if source.is_file() else sorted(source.rglob("*.xml")):
+        lost = _LOST_IN_CVAT.search(path.read_bytes())
+        if lost is not None:
+            raise DatasetError(
+                f"{path}: holds an {lost[1].decode()}, which is not read; draw a polygon or mask"
+            )
 
 
 def _inside(shape: Any, *, size_hw: tuple[int, int], origin: str) -> NDArray[np.bool_]:
@@ -118,4 +125,7 @@ def _inside(shape: Any, *, size_hw: tuple[int, int], origin: str) -> NDArray[np.
             )
         return drawn
     flat = shape.as_polygon() if shape.type.name == "ellipse" else shape.points
-    return polygons_to_mask([np.asarray(flat, np.float64).reshape(-1, 2)], size_hw=size_hw)
+    try:
+        return polygons_to_mask([np.asarray(flat, np.float64).reshape(-1, 2)], size_hw=size_hw)
+    except ValueError as error:
+        raise DatasetError(f"{origin}: a broken outline ({error}); draw it again") from error

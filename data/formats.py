@@ -63,6 +63,11 @@ def import_dataset(
     refuse_full_folder(destination)
     class_map = ClassMap.read(settings.classes) if settings.classes else None
     class_map, images = _open(source, format_name=format_name, class_map=class_map, settings=settings)
+    if class_map.classes[0].role != "background":
+        raise DatasetError(
+            f"class 0 ({class_map.names[0]}) is a defect, but what nobody outlined becomes class 0; "
+            "put a background class first"
+        )
     splits: set[str | None] = set()
 
     def with_split() -> Iterator[LabelledImage]:

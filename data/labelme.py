@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE_LABEL, ClassMap
+from data.classes import ClassMap
 from data.layout import LabelledImage, size_of
 from data.manifest import DatasetError
 from data.masks import polygons_to_mask, read_labels
-from data.search import FileIndex, split_in_name
-
-BACKGROUND_NAMES = ("background", "_background_")
-IGNORE_NAMES = ("__ignore__", "ignore")
+from data.search import FileIndex, class_names, label_of, split_in_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +44,7 @@ def read_labelme_files(source: Path) -> tuple[LabelMeFile, ...]:
 
 def labelme_class_names(files: Sequence[LabelMeFile]) -> tuple[str, ...]:
     """Background first, then every label by name; labels that mean background or ignore have no id."""
-    labels = {str(shape["label"]) for file in files for shape in file.shapes}
-    return ("background", *sorted(label for label in labels if label not in BACKGROUND_NAMES + IGNORE_NAMES))
+    return class_names(sorted({str(shape["label"]) for file in files for shape in file.shapes}))
 
 
 def iterate_labelme(
@@ -81,7 +77,7 @@ def iterate_labelme(
                 raise DatasetError(
                     f"{where}: no valid shape ({error!r}); save it again in LabelMe"
                 ) from error
-            labels[inside] = _class_id(class_map, str(shape["label"]), where=where)
+            labels[inside] = label_of(str(shape["label"]), class_map=class_map, origin=where)
         yield LabelledImage(path.stem, split, content, labels, str(file.path))
     for path in index.paths if source.is_dir() else ():
         if path in used:
@@ -113,12 +109,14 @@ def _read_file(path: Path) -> LabelMeFile | None:
         if not isinstance(shape, dict) or "label" not in shape or "points" not in shape:
             raise DatasetError(f"{path}: shape {number} has no label or no points; save it again in LabelMe")
     height, width = content.get("imageHeight"), content.get("imageWidth")
-    known = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+    size_hw: tuple[int, int] | None = None
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        size_hw = height, width
     return LabelMeFile(
         path=path,
         image_name=str(content["imagePath"] or path.stem),
         image_data=content.get("imageData"),
-        size_hw=(height, width) if known else None,
+        size_hw=size_hw,
         shapes=content["shapes"],
     )
 
@@ -144,7 +142,9 @@ def _image_of(file: LabelMeFile, index: FileIndex) -> tuple[Path, bytes]:
 def _inside(shape: Mapping[str, Any], *, size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:
     """The shape's pixels, bool [height, width]."""
     kind = shape.get("shape_type") or "polygon"
-    points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
+    points = np.asarray(shape["points"], np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points of shape {points.shape}, expected [points, 2]")
     if kind == "mask":
         return _pasted_mask(shape, points, size_hw=size_hw)
     if kind == "rectangle":
@@ -175,13 +175,3 @@ def _pasted_mask(
     window = inside[top : top + drawn.shape[0], left : left + drawn.shape[1]]
     window |= drawn[: window.shape[0], : window.shape[1]]
     return inside
-
-
-def _class_id(class_map: ClassMap, label: str, *, where: str) -> int:
-    if label in IGNORE_NAMES:
-        return IGNORE_LABEL
-    if label in BACKGROUND_NAMES:
-        return 0
-    if label not in class_map.names:
-        raise DatasetError(f"{where}: not among the classes {', '.join(class_map.names)}; add it")
-    return class_map.index_of(label)

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE_LABEL, ClassMap
+from data.classes import ClassMap
 from data.images import ImageError, read_header
 from data.manifest import DatasetError
-from data.masks import encode_labels
+from data.masks import MaskError, encode_labels
 from data.sources import CLASSES_FILE
+from data.tables import SPLIT_FILE, write_split_table
 
 _SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
-_TURNS_SIDES = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class LabelledImage:
     """One image of a foreign format with its labels.
 
     name: stem of the original file; split: None where the source does not say; content: the image file, byte
-    for byte; labels: uint8 [height, width], class ids, 255 = ignore; origin: for messages.
+    for byte; labels: uint8 [height, width], class ids, 255 = ignore; origin: for messages; group: which part
+    it shows, None where the source does not say.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LabelledImage:
     content: bytes
     labels: NDArray[np.uint8]
     origin: str
+    group: str | None = None
 
 
 def write_layout(
@@ -43,34 +45,22 @@ def write_layout(
 ) -> int:
     """Write images/, masks/ (palette PNG) and classes.txt below `destination`; returns the count of images.
 
-    Images with a split go to images/{split}/; when no image has one, all go to images/ and
-    `segnet data split` deals them. All is written beside `destination` first and moved there at the end.
+    Images with a split go to images/{split}/, and split.csv names their groups if there are any; when no
+    image has a split, all go to images/ and `segnet data split` deals them. All is written beside
+    `destination` first and moved there at the end.
 
     Raises:
-        DatasetError: `destination` holds files already, two images would get the same name, labels do not fit
-            their image, only some images have a split, or there is no image at all.
+        DatasetError: `destination` holds files already, two images of a split would get the same name, labels
+            do not fit their image, only some images have a split, or there is no image at all.
     """
     destination = Path(destination)
     refuse_full_folder(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
     try:
-        written: dict[str, str] = {}
-        splits: set[str | None] = set()
-        for image in images:
-            splits.add(image.split)
-            _refuse_mixed_splits(splits, image)
-            if image.name in written:
-                raise DatasetError(
-                    f"{image.origin} and {written[image.name]} would both become {image.name!r}; "
-                    "rename one of them"
-                )
-            written[image.name] = image.origin
-            _write_one(image, class_map=class_map, root=partial)
-            on_done(len(written))
-        if not written:
+        count = _write_all(images, class_map=class_map, root=partial, on_done=on_done)
+        if not count:
             raise DatasetError(f"no image to write to {destination}; is this the right folder and format?")
-        (partial / CLASSES_FILE).write_text(class_map.to_text(), encoding="utf-8")
         partial.chmod(0o755)
         if destination.exists():
             destination.rmdir()
@@ -78,7 +68,7 @@ def write_layout(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return len(written)
+    return count
 
 
 def refuse_full_folder(destination: Path) -> None:
@@ -98,7 +88,7 @@ def check_name(name: str, *, origin: str) -> str:
         DatasetError: empty, or it would leave its folder.
     """
     if not name or name.startswith(".") or any(sign in name for sign in '/\\:*?"<>|\0'):
-        raise DatasetError(f"{origin}: {name!r} is no file name; rename the image")
+        raise DatasetError(f"{origin}: {name!r} is no file name; rename it")
     return name
 
 
@@ -115,47 +105,65 @@ def size_of(content: bytes, *, origin: str) -> tuple[int, int]:
     return facts.upright_hw
 
 
+def _write_all(
+    images: Iterable[LabelledImage], *, class_map: ClassMap, root: Path, on_done: Callable[[int], None]
+) -> int:
+    origins: dict[tuple[str | None, str], str] = {}
+    without_split: set[bool] = set()
+    splits: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for image in images:
+        key = image.split, image.name
+        if key in origins:
+            raise DatasetError(
+                f"{image.origin} and {origins[key]} would both become {image.name!r}; rename one of them"
+            )
+        origins[key] = image.origin
+        without_split.add(image.split is None)
+        if len(without_split) > 1:
+            raise DatasetError(
+                f"{image.origin}: some images of the source belong to a split and some to none; "
+                "sort the source, or name one split for all with --split"
+            )
+        _write_one(image, class_map=class_map, root=root)
+        if image.split is not None and image.group is not None:
+            splits[image.name], groups[image.name] = image.split, image.group
+        on_done(len(origins))
+    (root / CLASSES_FILE).write_text(class_map.to_text(), encoding="utf-8")
+    if groups:
+        write_split_table(root / SPLIT_FILE, splits=splits, groups=groups)
+    return len(origins)
+
+
 def _write_one(image: LabelledImage, *, class_map: ClassMap, root: Path) -> None:
     check_name(image.name, origin=image.origin)
     try:
         facts = read_header(image.content)
     except ImageError as error:
         raise DatasetError(f"{image.origin}: no readable image: {error}; replace or remove it") from error
-    size_hw = (facts.height, facts.width)
-    if facts.exif_orientation in _TURNS_SIDES:
-        size_hw = size_hw[::-1]
+    size_hw = facts.upright_hw
     if image.labels.shape != size_hw:
         hint = (
             " (it was labelled before its EXIF turn; save it upright and label that)"
-            if image.labels.shape == size_hw[::-1] and facts.exif_orientation in _TURNS_SIDES
+            if image.labels.shape == (facts.height, facts.width)
             else ""
         )
         raise DatasetError(
             f"{image.origin}: labels of {image.labels.shape[1]} x {image.labels.shape[0]} px for an image of "
             f"{size_hw[1]} x {size_hw[0]} px{hint}; export both anew from the same picture"
         )
-    known = (image.labels < len(class_map)) | (image.labels == IGNORE_LABEL)
-    if not known.all():
-        unknown = np.unique(image.labels[~known]).tolist()
-        raise DatasetError(
-            f"{image.origin}: unknown ids {unknown}; the classes are 0 to {len(class_map) - 1}, 255 is ignore"
-        )
+    try:
+        mask = encode_labels(image.labels, class_map)
+    except MaskError as error:
+        raise DatasetError(f"{image.origin}: {error}") from error
     suffix = _SUFFIX_OF_FORMAT.get(facts.format)
     if suffix is None:
         raise DatasetError(f"{image.origin}: {facts.format} images are not read; save it as PNG or JPEG")
-    below = image.split or ""
+    below = check_name(image.split, origin=image.origin) if image.split is not None else ""
     for kind, ending, content in (
         ("images", suffix, image.content),
-        ("masks", ".png", encode_labels(image.labels, class_map)),
+        ("masks", ".png", mask),
     ):
         folder = root / kind / below
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{image.name}{ending}").write_bytes(content)
-
-
-def _refuse_mixed_splits(splits: set[str | None], image: LabelledImage) -> None:
-    if None in splits and len(splits) > 1:
-        raise DatasetError(
-            f"{image.origin}: some images of the source belong to a split and some to none; "
-            "sort the source, or name one split for all with --split"
-        )

@@ -17,8 +17,6 @@ from data.masks import MaskError, read_labels
 from data.pairs import error, warning
 
 _UNREADABLE = "replace the file, or remove it with its partner"
-_TURNS_SIDES = (5, 6, 7, 8)
-"""EXIF orientations that swap width and height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +82,13 @@ def measure_sample(sample: Sample, *, class_map: ClassMap, want_fingerprint: boo
     """Measure one sample; whatever is wrong with its files ends up in `problems`, never as an exception."""
     problems: list[Problem] = []
     facts, fingerprint, digest = _measure_image(sample, want_fingerprint, problems)
-    labels, label_pixels = _measure_mask(sample, class_map, problems)
+    mask_hw, label_pixels = _measure_mask(sample, class_map, problems)
     size_hw: tuple[int, int] | None = None
     if facts is not None:
-        stored_hw = (facts.height, facts.width)
-        size_hw = stored_hw[::-1] if facts.exif_orientation in _TURNS_SIDES else stored_hw
+        size_hw = facts.upright_hw
         _judge_header(sample, facts, problems)
-        if labels is not None:
-            _compare_sizes(sample, facts, stored_hw, size_hw, labels, problems)
+        if mask_hw is not None:
+            _compare_sizes(sample, facts, mask_hw, problems)
     return Measured(sample, size_hw, label_pixels, fingerprint, digest, tuple(problems))
 
 
@@ -124,7 +121,7 @@ def _measure_mask(
             error(
                 sample.mask,
                 f"is no readable index mask: {reason}",
-                "save it as 8-bit index PNG; coloured masks: `segnet data import --format folder`",
+                "save it as 8-bit index PNG",
             )
         )
         return None, None
@@ -171,11 +168,10 @@ def _judge_header(sample: Sample, facts: ImageFacts, problems: list[Problem]) ->
 def _compare_sizes(
     sample: Sample,
     facts: ImageFacts,
-    stored_hw: tuple[int, int],
-    size_hw: tuple[int, int],
     mask_hw: tuple[int, int],
     problems: list[Problem],
 ) -> None:
+    size_hw = facts.upright_hw
     turned = facts.exif_orientation not in (None, 1)
     if mask_hw == size_hw:
         if turned:
@@ -186,7 +182,7 @@ def _compare_sizes(
                     "look at it on the contact sheet, then save it upright",
                 )
             )
-    elif turned and mask_hw == stored_hw:
+    elif turned and mask_hw == (facts.height, facts.width):
         problems.append(
             error(
                 sample.mask,

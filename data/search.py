@@ -1,10 +1,12 @@
-"""Find the image that an annotation file speaks of, and the split that a path names."""
+"""What the names in an annotation file mean: the image, the split, the class."""
 
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from data.classes import IGNORE_LABEL, ClassMap
 from data.manifest import IMAGE_SUFFIXES, DatasetError
 
 _SPLIT_WORDS = {
@@ -16,6 +18,9 @@ _SPLIT_WORDS = {
     "test": "test",
     "testing": "test",
 }
+
+_BACKGROUND_NAMES = ("background", "_background_")
+_IGNORE_NAMES = ("ignore", "__ignore__", "ignored", "void", "unlabeled", "unlabelled")
 
 
 class FileIndex:
@@ -69,3 +74,29 @@ def split_in_name(path: Path) -> str | None:
             if word in _SPLIT_WORDS:
                 return _SPLIT_WORDS[word]
     return None
+
+
+def class_names(labels: Iterable[str]) -> tuple[str, ...]:
+    """`background`, then each label once in the order given; what means background or ignore has no id."""
+    own = (label for label in labels if label.lower() not in _BACKGROUND_NAMES + _IGNORE_NAMES)
+    return ("background", *dict.fromkeys(own))
+
+
+def means_ignore(name: str) -> bool:
+    """Whether a label's name says that its pixels must not count: ignore, void, unlabeled, …"""
+    return name.lower() in _IGNORE_NAMES
+
+
+def label_of(name: str, *, class_map: ClassMap, origin: str) -> int:
+    """The id that a label's name means; a class of that very name comes before every other meaning.
+
+    Raises:
+        DatasetError: neither a class, nor background, nor ignore.
+    """
+    if name in class_map.names:
+        return class_map.index_of(name)
+    if name.lower() in _BACKGROUND_NAMES:
+        return 0
+    if means_ignore(name):
+        return IGNORE_LABEL
+    raise DatasetError(f"{origin}: {name!r} is not among the classes {', '.join(class_map.names)}; add it")

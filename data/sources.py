@@ -68,6 +68,9 @@ def open_dataset(root: Path) -> Manifest:
 def survey_folder(root: Path) -> Survey:
     """Look at every name in a data folder and go on past what is wrong, so that all of it is reported."""
     root = Path(root)
+    if not root.is_dir():
+        missing = error(root, "there is no such folder", "give the one that holds images/ and masks/")
+        return Survey(root=root, class_map=None, samples=(), problems=(missing,))
     problems: list[Problem] = []
     class_map = _read_classes(root, problems)
     images, masks = root / "images", root / "masks"

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.manifest import SPLITS, DatasetError, raise_for
 from data.measure import classes_in_masks
 from data.sources import flat_samples, survey_folder
-from data.tables import SPLIT_FILE, read_rows, stem_of, write_split_table
+from data.tables import SPLIT_FILE, read_rows, read_split_table, stem_of, write_split_table
 
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -30,7 +30,8 @@ def assign_splits(
     A function of names, groups, classes, fractions and seed alone: the order of the mapping does not matter.
     Groups are sorted into strata by the rarest class they hold (counted in groups) and each stratum is dealt
     by itself, the rarest first; within a stratum the largest group goes first, to the split that lacks most
-    images. A stratum of one group goes to the split with the largest fraction.
+    images, the last ones to splits without any. A stratum of one group goes to the split with the largest
+    fraction.
 
     Args:
         groups: image name → group; without groups, give each image its own name.
@@ -125,8 +126,9 @@ def split_folder(
 ) -> dict[str, str]:
     """Write split.csv for a flat folder (images/ and masks/) and return name → split.
 
-    Groups come from `group_pattern`, or from the column `group_column` of `group_table`; without either, each
-    image is its own group. Defects found in the masks spread over the splits, the rarest first.
+    Groups come from `group_pattern`, or from the column `group_column` of `group_table`; without either, from
+    the split.csv that is overwritten, else each image is its own group. Defects found in the masks spread
+    over the splits, the rarest first.
 
     Raises:
         DatasetError: a split is there already (folders, or split.csv without `overwrite`), or a file or a
@@ -149,6 +151,8 @@ def split_folder(
         groups = groups_from_pattern(names, pattern=group_pattern)
     elif group_table is not None:
         groups = groups_from_column(names, table=group_table, column=group_column)
+    else:
+        groups = _groups_kept(names, table=table)
     splits = assign_splits(
         groups or {name: name for name in names},
         fractions=fractions,
@@ -157,6 +161,14 @@ def split_folder(
     )
     write_split_table(table, splits=splits, groups=groups)
     return splits
+
+
+def _groups_kept(names: Iterable[str], *, table: Path) -> dict[str, str]:
+    """The groups of the table that is dealt anew: forgetting them would put a part on both sides."""
+    rows, problems = read_split_table(table, needs_split=False)
+    raise_for(problems, root=table.parent)
+    known = {name: row.group for name, row in (rows or {}).items() if row.group}
+    return {name: known.get(name, name) for name in names} if known else {}
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
@@ -188,14 +200,19 @@ def _deal(
     fractions: Mapping[str, float],
     placed: Counter[str],
 ) -> dict[str, str]:
-    """Each group to the split that lacks most images in this stratum; ties: to who has none yet."""
+    """Each group to the split that lacks most images in this stratum; ties: to who has none yet.
+
+    The last groups go to splits that have none, so that a rare defect is learnt, chosen and tested on.
+    """
     total = sum(sizes[group] for group in ordered)
     so_far = sum(placed.values()) + total
     lacking = {split: share * total for split, share in fractions.items()}
     where: dict[str, str] = {}
-    for group in ordered:
+    for position, group in enumerate(ordered):
+        empty = [split for split in fractions if split not in where.values()]
+        few = len(fractions) <= len(ordered) and len(ordered) - position <= len(empty)
         split = max(
-            fractions,
+            empty if few else fractions,
             key=lambda split: (
                 round(lacking[split], 6),
                 split not in where.values(),

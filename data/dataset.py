@@ -1,0 +1,228 @@
+"""Manifest → training crops: a crop is a pure function of (seed, epoch, index) (docs/decisions/0003).
+
+So loader processes, parallel training processes and resumed runs have nothing to agree on.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from data.augment import AugmentSettings, Photometry
+from data.classes import IGNORE_LABEL, ClassMap
+from data.manifest import Sample
+from data.pixels import PixelStore
+from data.sampling import DefectIndex, SamplingSettings, Target
+
+CropKey = tuple[int, int]
+"""(epoch, index): the name of a crop."""
+
+_INNER_SHARE = 0.6
+"""A defect's drawn pixel lies anywhere in this inner share of the crop's side: seen off-centre, never cut off."""
+
+
+class CropSettings(BaseModel):
+    """What a training crop is.
+
+    crop_px: side of the square, a multiple of the network's stride. Crops are at native scale, so that small
+    defects stay: an image smaller than the crop is mirrored at its border, and what lies outside it is ignored
+    by the loss.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop_px: int = Field(256, ge=32, le=2048, multiple_of=32)
+    sampling: SamplingSettings = SamplingSettings()
+    augment: AugmentSettings = AugmentSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Crops stacked: images uint8 [batch, height, width, 3], labels int64 [batch, height, width] (255 = ignore),
+    and the positions of the samples that they come from, int64 [batch]."""
+
+    images: Tensor
+    labels: Tensor
+    positions: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        moved = (part.to(device, non_blocking=True) for part in (self.images, self.labels, self.positions))
+        return Batch(*moved)
+
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, from which a GPU copies faster; the loader calls this."""
+        return Batch(*(part.pin_memory() for part in (self.images, self.labels, self.positions)))
+
+
+class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
+    """Training crops by their key; all samples are read when it is made."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        class_map: ClassMap,
+        settings: CropSettings,
+        seed: int,
+        cache_mb: int = 2000,
+        on_done: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Read all samples once. Raises DatasetError with the file's name for the first one in the way."""
+        self._store = PixelStore(samples, class_map=class_map, cache_mb=cache_mb)
+        self.index = DefectIndex(class_map, self._store.samples)
+        self._store.fill(self.index.add, on_done=on_done)
+        self._settings = settings
+        self._seed = seed
+        self._photometry = Photometry(settings.augment)
+
+    def __getitem__(self, key: CropKey) -> tuple[Tensor, Tensor, int]:
+        """(image uint8 [crop, crop, 3], labels int64 [crop, crop], sample position) of crop (epoch, index)."""
+        epoch, index = key
+        random = np.random.default_rng((self._seed, epoch, index))
+        target = self.index.draw(random, settings=self._settings.sampling)
+        image, labels = self._store[target.position]
+        matrix = _crop_matrix(target, labels.shape, settings=self._settings, random=random)
+        image, labels = cut_crop(image, labels, matrix=matrix, crop_px=self._settings.crop_px)
+        image = self._photometry(image, seed=int(random.integers(2**31 - 1)))
+        return torch.from_numpy(image), torch.from_numpy(labels).long(), target.position
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples, in the order of their positions."""
+        return self._store.samples
+
+
+class CropKeys(Sampler[list[CropKey]]):
+    """Batches of crop keys for one of several processes, epoch after epoch, so that prefetching never pauses.
+
+    Process `rank` of `world` takes every world-th crop: processes see disjoint crops, whose union does not depend
+    on how many there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: range,
+        crops_per_epoch: int,
+        batch_size: int,
+        steps_multiple: int = 1,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """`batch_size` is per process. An epoch is a multiple of `steps_multiple` batches in every process; crops
+        beyond that are left out."""
+        self._epochs = epochs
+        self._steps = crops_per_epoch // (batch_size * world * steps_multiple) * steps_multiple
+        self._batch_size, self._rank, self._world = batch_size, rank, world
+        if not self._steps:
+            raise ValueError(
+                f"crops_per_epoch is {crops_per_epoch}, too few for {steps_multiple} batches of {batch_size} in "
+                f"each of {world} processes; raise it"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per epoch and process."""
+        return self._steps
+
+    def __len__(self) -> int:
+        return self._steps * len(self._epochs)
+
+    def __iter__(self) -> Iterator[list[CropKey]]:
+        for epoch in self._epochs:
+            for step in range(self._steps):
+                first = step * self._batch_size
+                yield [
+                    (epoch, (first + offset) * self._world + self._rank) for offset in range(self._batch_size)
+                ]
+
+
+def crop_loader(
+    dataset: CropDataset, *, keys: CropKeys, workers: int, pin_memory: bool = False
+) -> "DataLoader[tuple[Tensor, Tensor, int]]":
+    """A loader of `Batch`es in the order of `keys`, made ahead by `workers` processes (0: by the caller)."""
+    if workers:
+        # OpenCV's thread pool does not survive a fork: a child that touches it waits for ever. Give it up first.
+        cv2.setNumThreads(1)
+    return DataLoader(
+        dataset,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_single_thread if workers else None,
+    )
+
+
+def cut_crop(
+    image: NDArray[np.uint8], labels: NDArray[np.uint8], *, matrix: NDArray[np.float64], crop_px: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Cut a square out of an image and its labels by an affine map [2, 3] from crop to image coordinates.
+
+    The image is interpolated and mirrored beyond its border; labels are taken from the nearest pixel (no new ids)
+    and are 255 beyond it.
+    """
+    size, inverse = (crop_px, crop_px), cv2.WARP_INVERSE_MAP
+    linear = cv2.INTER_NEAREST if _is_exact(matrix) else cv2.INTER_LINEAR
+    cut = cv2.warpAffine(image, matrix, size, flags=linear | inverse, borderMode=cv2.BORDER_REFLECT_101)
+    truth = cv2.warpAffine(
+        labels,
+        matrix,
+        size,
+        flags=cv2.INTER_NEAREST | inverse,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=IGNORE_LABEL,
+    )
+    return np.asarray(cut, np.uint8), np.asarray(truth, np.uint8)
+
+
+def _crop_matrix(
+    target: Target, size_hw: tuple[int, ...], *, settings: CropSettings, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """The affine map [2, 3] from crop pixels to image pixels: turn, scale and flip around the crop's middle."""
+    augment, crop_px = settings.augment, settings.crop_px
+    angle = math.radians(random.uniform(-augment.rotate_deg, augment.rotate_deg)) if augment.rotate_deg else 0.0
+    scale = math.exp(random.uniform(-1.0, 1.0) * math.log(augment.scale))
+    turns = int(random.integers(4)) if augment.quarter_turns else 0
+    flips = random.integers(2, size=2) * -2 + 1 if augment.flip else np.ones(2, np.int64)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]]) / scale
+    linear = linear @ np.round(np.linalg.matrix_power(np.array([[0.0, -1.0], [1.0, 0.0]]), turns))
+    linear = linear * flips
+    # The middle of the crop, in image coordinates: near a defect, else wherever most of the crop lies inside.
+    reach = crop_px / scale
+    shift = random.uniform(-0.5, 0.5, size=2) * reach * (_INNER_SHARE if target.at_defect else 0.0)
+    middle = np.array([target.x, target.y]) + shift
+    for axis, length in enumerate((size_hw[1], size_hw[0])):
+        margin = min(reach, length) / 2
+        middle[axis] = np.clip(middle[axis], margin, length - margin)
+    if math.isclose(scale, 1.0) and not angle:
+        middle = np.floor(middle)  # whole pixels: nothing is interpolated
+    # Pixel centres: crop (i + 0.5) <-> image; warpAffine counts from the centre of the first pixel.
+    centre = np.full(2, crop_px / 2)
+    offset = middle - linear @ centre + linear @ np.full(2, 0.5) - 0.5
+    return np.column_stack([linear, offset])
+
+
+def _is_exact(matrix: NDArray[np.float64]) -> bool:
+    """Whether the map takes whole pixels to whole pixels."""
+    return bool(np.allclose(matrix, np.round(matrix), atol=1e-9))
+
+
+def _collate(crops: Sequence[tuple[Tensor, Tensor, int]]) -> Batch:
+    images, labels, positions = zip(*crops, strict=True)
+    return Batch(torch.stack(images), torch.stack(labels), torch.tensor(positions))
+
+
+def _single_thread(_worker: int) -> None:
+    """Loader processes run beside the training threads: more threads in each would only fight for cores."""
+    torch.set_num_threads(1)

@@ -1,0 +1,136 @@
+"""The network: SegNet with residual connections inside its stages and across its scales.
+
+After arXiv 2406.01605 (SegNet with multi-residual connections, to lose less in down-sampling). Its layer
+table is not published in what we could read: widths, the place of the connections and the narrowing of the
+decoder are our choices, made for inspection on a CPU. Each connection can be switched off by itself; with all
+off this is SegNet (arXiv 1511.00561) at other widths.
+
+    pixels     [batch,   3, height,    width   ]
+    stage 1    [batch,  16, height,    width   ]  -> skip, 2x2 maxima and positions   2 convs
+    stage 2    [batch,  32, height/2,  width/2 ]  -> skip, 2x2 maxima and positions   2 convs
+    stage 3    [batch,  64, height/4,  width/4 ]  -> skip, 2x2 maxima and positions   3 convs
+    stage 4    [batch,  96, height/8,  width/8 ]  -> skip, 2x2 maxima and positions   3 convs
+    stage 5    [batch, 112, height/16, width/16]  -> skip, 2x2 maxima and positions   3 convs
+    smallest   [batch, 112, height/32, width/32]
+    up 5..1    unpool, join the skip, 3, 3, 3, 2, 2 convs; [batch, 16, height, width] at the end
+    classify   [batch, classes, height, width]
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.blocks import Stage
+from model.decoder import Decoder, Level
+from model.pooling import MaxPool2x2
+
+#: Few channels where pixels are many: the two full-resolution stages take most of the time all the same.
+DEFAULT_WIDTHS: Final = (16, 32, 64, 96, 112)
+#: SegNet's, which are VGG16's.
+SEGNET_CONVS: Final = (2, 2, 3, 3, 3)
+
+
+class ResidualSegNet(nn.Module):
+    """Encoder with remembered positions, decoder that puts values back there, 1x1 classifier.
+
+    Args:
+        class_count: channels of the logits.
+        widths: channels of the stages, full resolution first; as many stages, as many poolings.
+        convs: 3x3 convolutions of each stage; the decoder mirrors them. Default: SegNet's.
+        block_residual: residual functions inside the stages.
+        concat_skip: the encoder's map of the same scale joins the unpooled one.
+        stacking: how residual functions follow each other, see `model.stacking`.
+        narrow_early: see `Decoder`.
+        in_channels: channels of the input.
+        prior: share of each class among pixels; the classifier's bias starts at its logarithm, so that the
+            first steps are not spent on learning that most pixels are background (arXiv 1708.02002, section
+            3.3).
+
+    Raises:
+        ValueError: widths, convs or prior that make no network; an unknown stacking.
+    """
+
+    def __init__(
+        self,
+        class_count: int,
+        *,
+        widths: Sequence[int] = DEFAULT_WIDTHS,
+        convs: Sequence[int] | None = None,
+        block_residual: bool = True,
+        concat_skip: bool = True,
+        stacking: str = "euler",
+        narrow_early: bool = True,
+        in_channels: int = 3,
+        prior: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        convs = tuple(convs) if convs is not None else SEGNET_CONVS[: len(widths)]
+        _check(widths, convs=convs)
+        self.class_count = class_count
+        self.stride = 2 ** len(widths)
+        self.encoder = nn.ModuleList(
+            Stage(
+                previous,
+                out_channels=width,
+                convs=count,
+                block_residual=block_residual,
+                stacking=stacking,
+            )
+            for previous, width, count in zip((in_channels, *widths[:-1]), widths, convs, strict=True)
+        )
+        self.pool = MaxPool2x2()
+        self.decoder = Decoder(
+            widths,
+            convs=convs,
+            block_residual=block_residual,
+            concat_skip=concat_skip,
+            stacking=stacking,
+            narrow_early=narrow_early,
+        )
+        self.classifier = build_classifier(widths[0], class_count=class_count, prior=prior)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes height width"]:
+        """Return logits of the size of x, whose height and width are multiples of `stride`."""
+        levels: list[Level] = []
+        for stage in self.encoder:
+            skip = stage(x)
+            x, positions = self.pool(skip)
+            levels.append(Level(skip=skip, positions=positions))
+        logits: Tensor = self.classifier(self.decoder(x, levels))
+        return logits
+
+
+def build_classifier(in_channels: int, *, class_count: int, prior: Sequence[float] | None) -> nn.Conv2d:
+    """A 1x1 convolution to logits that starts at the logarithm of the class prior, if one is given.
+
+    Raises:
+        ValueError: a prior of another length than the classes, or with a share that is not positive.
+    """
+    if class_count < 2:
+        raise ValueError(f"{class_count} classes; expected background and at least one more")
+    classifier = nn.Conv2d(in_channels, class_count, 1)
+    nn.init.normal_(classifier.weight, std=1 / math.sqrt(in_channels))
+    nn.init.zeros_(classifier.bias) if classifier.bias is not None else None
+    if prior is not None:
+        if len(prior) != class_count or min(prior) <= 0:
+            raise ValueError(
+                f"prior {list(prior)}; expected {class_count} shares above 0, one for each class"
+            )
+        with torch.no_grad():
+            assert classifier.bias is not None
+            classifier.bias.copy_(torch.tensor(prior, dtype=torch.float32).log())
+    return classifier
+
+
+def _check(widths: Sequence[int], *, convs: Sequence[int]) -> None:
+    """A configuration file can say anything; say what is wrong with it before torch does."""
+    if not widths or any(not isinstance(width, int) or width < 1 for width in widths):
+        raise ValueError(f"widths {list(widths)}; expected one whole number above 0 for each stage")
+    if len(convs) != len(widths) or any(not isinstance(count, int) or count < 1 for count in convs):
+        raise ValueError(f"convs {list(convs)} for {len(widths)} stages; expected a number above 0 for each")

@@ -1,0 +1,61 @@
+"""What judging a model on a split found, as values: scores, a row per image, and what charts are drawn of."""
+
+import csv
+import io
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from training.metrics import ReliabilityBin
+
+
+class ImageRow(BaseModel):
+    """One image: what it is, what it was called, and how sure the model was.
+
+    `margin` is how far, in log-odds, its surest region lies above the model's decision: NG at 0 and above,
+    and null when nothing in it comes near. Regions are counted whatever their class is called
+    (`training.region_metrics`). `mean_defect_iou` is over the classes in its truth, null on an OK image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    group: str | None
+    is_ng: bool
+    called_ng: bool
+    margin: float | None
+    regions: int
+    true_regions: int
+    missed_regions: int
+    false_regions: int
+    mean_defect_iou: float | None
+
+    @property
+    def verdict(self) -> str:
+        """One word for the four ways it can go."""
+        if self.is_ng:
+            return "caught" if self.called_ng else "escape"
+        return "overkill" if self.called_ng else "passed"
+
+
+class Evaluation(BaseModel):
+    """A model's results on one split; `scores` is what a model file and `metrics.json` keep of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    scores: dict[str, Any]
+    rows: tuple[ImageRow, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Pixels by truth (rows) and prediction (columns)."""
+    reliability: tuple[ReliabilityBin, ...]
+
+    def rows_csv(self) -> str:
+        """Every image's row as CSV, the verdict behind the name: to sort, filter and look up the missed."""
+        text = io.StringIO()
+        fields = [name for name in ImageRow.model_fields if name != "name"]
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["name", "verdict", *fields])
+        for row in self.rows:
+            writer.writerow([row.name, row.verdict, *(getattr(row, field) for field in fields)])
+        return text.getvalue()

@@ -1,0 +1,92 @@
+"""The proof that a model file is the network that was trained: both judge real images, and must agree."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.contract import Parity
+from model.padding import pad_to_multiple
+from model.predictor import Predictor
+
+#: Share of pixels whose label must be the same; the rest are ties that rounding decides.
+LEAST_AGREEMENT: Final = 0.9999
+#: Float32 sums in another order differ by about 1e-5 after a hundred layers.
+LARGEST_PROBABILITY_ERROR: Final = 1e-3
+
+
+class ParityError(ValueError):
+    """The file and the network disagree; nothing was written."""
+
+
+def prove_parity(
+    network: nn.Module,
+    predictor: Predictor,
+    *,
+    images: Sequence[NDArray[np.uint8]],
+) -> Parity:
+    """Compare the network in PyTorch with its file, the latter through the very code that serves it.
+
+    Each image is judged whole (its upper left tile, if it is larger than one) and as a smaller cut of odd
+    height and width, so that padding, cropping and sizes the graph was not traced at take part.
+
+    Args:
+        network: pixels uint8 [batch, height, width, 3] to logits [batch, classes, height, width], in
+            evaluation mode, on the CPU.
+        predictor: the file, opened.
+        images: uint8 RGB [height, width, 3], at least one.
+
+    Raises:
+        ParityError: labels or probabilities differ by more than rounding can explain.
+    """
+    contract = predictor.contract
+    weights = np.array(contract.decision.weights, np.float32)
+    pixels = agreeing = 0
+    largest_error = 0.0
+    for view in _views(images, tile_px=contract.tile_px):
+        prediction = predictor.predict(view, want_probabilities=True)
+        assert prediction.probabilities is not None, "asked for probabilities"
+        expected = _probabilities(network, view, stride=contract.stride)
+        labels = np.argmax(expected * weights[:, None, None], axis=0)
+        pixels += labels.size
+        agreeing += int((labels == prediction.labels).sum())
+        largest_error = max(largest_error, float(np.abs(expected - prediction.probabilities).max()))
+    parity = Parity(
+        images=len(images),
+        pixels=pixels,
+        label_agreement=agreeing / pixels,
+        max_probability_error=largest_error,
+    )
+    # Not `<`: a NaN must fail too.
+    if not (
+        parity.label_agreement >= LEAST_AGREEMENT
+        and parity.max_probability_error <= LARGEST_PROBABILITY_ERROR
+    ):
+        raise ParityError(
+            f"the exported graph labels {parity.label_agreement:.4%} of {pixels} pixels as PyTorch does "
+            f"(expected {LEAST_AGREEMENT:.2%}), and probabilities differ by up to {largest_error:.2g} "
+            f"(expected {LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is "
+            "exported wrongly: find it by exporting its parts"
+        )
+    return parity
+
+
+def _views(images: Sequence[NDArray[np.uint8]], *, tile_px: int) -> Iterator[NDArray[np.uint8]]:
+    """Each image as far as one tile reaches, and a cut of about three by two quarters with odd sides."""
+    for image in images:
+        whole = image[:tile_px, :tile_px]
+        height, width = whole.shape[:2]
+        yield whole
+        yield whole[: (height * 3 // 4) | 1, : (width // 2) | 1]
+
+
+def _probabilities(network: nn.Module, image: NDArray[np.uint8], *, stride: int) -> NDArray[np.float32]:
+    """What PyTorch says of one image, float32 [classes, height, width]."""
+    height, width = image.shape[:2]
+    batch = torch.from_numpy(np.ascontiguousarray(pad_to_multiple(image, stride)))[None]
+    with torch.inference_mode():
+        probabilities: Tensor = network(batch).float().softmax(1)
+    return np.asarray(probabilities[0, :, :height, :width].numpy(), np.float32)
