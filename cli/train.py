@@ -30,5 +30,5 @@ def command(
     root = settings.data.root
     folder = out or Path("runs") / f"{config.stem}-{root.resolve().name if root else 'data'}"
     run = Run.resume(folder, config=settings) if resume else Run.start(folder, config=settings)
-    with log_to(run.log_path):
+    with log_to(run.folder / "run.log"):
         train_run(run)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # At import the library asks a server for a newer version, and warns when it hears nothing: never ask.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations  # noqa: E402
+import albumentations
 
 
 class AugmentSettings(BaseModel):

@@ -97,19 +97,24 @@ class ClassMap(BaseModel):
             OSError: the file cannot be read; FileNotFoundError where there is none.
         """
         try:
-            lines = path.read_bytes().decode("utf-8-sig").splitlines()
+            text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
+        return cls.from_text(text, origin=str(path))
+
+    @classmethod
+    def from_text(cls, text: str, *, origin: str) -> Self:
+        """Parse what `to_text` gives, or a classes.txt of `read`; `origin` is for messages. Raises ValueError."""
         specs: list[ClassSpec] = []
-        for number, line in enumerate(lines, start=1):
-            text = line.strip()
-            if text and not text.startswith("#"):
-                specs.append(_parse_line(text, class_id=len(specs), where=f"{path}, line {number}"))
+        for number, line in enumerate(text.splitlines(), start=1):
+            line = line.strip()
+            if line and not line.startswith("#"):
+                specs.append(_parse_line(line, class_id=len(specs), where=f"{origin}, line {number}"))
         names = [spec.name for spec in specs]
         if not specs or len(specs) > _MOST_CLASSES or len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             what = f"{', '.join(twice)} twice" if twice else f"{len(specs)} classes"
-            raise ValueError(f"{path}: {what}; expected 1 to {_MOST_CLASSES} classes of different names")
+            raise ValueError(f"{origin}: {what}; expected 1 to {_MOST_CLASSES} classes of different names")
         return cls(classes=tuple(specs))
 
     def to_text(self) -> str:

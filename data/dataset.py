@@ -190,7 +190,9 @@ def _crop_matrix(
 ) -> NDArray[np.float64]:
     """The affine map [2, 3] from crop pixels to image pixels: turn, scale and flip around the crop's middle."""
     augment, crop_px = settings.augment, settings.crop_px
-    angle = math.radians(random.uniform(-augment.rotate_deg, augment.rotate_deg)) if augment.rotate_deg else 0.0
+    angle = (
+        math.radians(random.uniform(-augment.rotate_deg, augment.rotate_deg)) if augment.rotate_deg else 0.0
+    )
     scale = math.exp(random.uniform(-1.0, 1.0) * math.log(augment.scale))
     turns = int(random.integers(4)) if augment.quarter_turns else 0
     flips = random.integers(2, size=2) * -2 + 1 if augment.flip else np.ones(2, np.int64)

@@ -88,7 +88,7 @@ class DefectIndex:
             step = max(1, len(points) // _SEEDS_PER_REGION)
             by_group = self._regions.setdefault(region.class_id, {})
             by_image = by_group.setdefault(group, defaultdict(list))
-            by_image[position].append((points[::step] + (top, left)).astype(np.int32))
+            by_image[position].append((points[::step] + np.array([top, left])).astype(np.int32))
 
     @property
     def shown(self) -> tuple[int, ...]:

@@ -41,7 +41,8 @@ class SyntheticDefect:
     """What is known of one drawn defect.
 
     center_xy: px, the middle of the stroke or of the spot. length_px, width_px: as drawn: along the main
-    stroke and at its widest, or the two axes of the spot. area_px: its pixels in the label map.
+    stroke and at its widest, or the two axes of the spot. area_px: its pixels in the label map, which hold a
+    stroke's edges, lit or in shadow, and its branches as well.
     """
 
     name: DefectName

@@ -58,25 +58,24 @@ def within(points: Points, *, size_hw: SizeHw) -> Points:
 
 def draw_strokes(
     strokes: list[tuple[Points, NDArray[np.float64]]], *, size_hw: SizeHw
-) -> tuple[tuple[int, int], list[Floats]]:
+) -> tuple[tuple[int, int], Floats]:
     """Draw paths, each with its width in px at every point, into one window that holds them all.
 
-    Returns (left, top) of the window, and for each path the covered share of every pixel, float32
-    [height, width] in 0..1.
+    Returns (left, top) of the window, and the share of every pixel that is covered, float32 [height, width]
+    in 0..1.
     """
     everything = np.concatenate([points for points, _ in strokes])
     low = np.maximum(np.floor(everything.min(axis=0)).astype(int) - _BORDER_PX, 0)
     high = np.minimum(np.ceil(everything.max(axis=0)).astype(int) + _BORDER_PX + 1, size_hw[::-1])
     width, height = (int(side) for side in high - low)
-    coverages = []
+    fine = np.zeros((_OVERSAMPLING * height, _OVERSAMPLING * width), np.uint8)
     for points, widths_px in strokes:
-        fine = np.zeros((_OVERSAMPLING * height, _OVERSAMPLING * width), np.uint8)
         # The centre of pixel 0 lies between the fine pixels 1 and 2 of 0..3.
         path = ((points - low) * _OVERSAMPLING + (_OVERSAMPLING - 1) / 2).round().astype(int).tolist()
         for start, end, width_px in zip(path[:-1], path[1:], widths_px[1:], strict=True):
             cv2.line(fine, start, end, 255, max(1, round(_OVERSAMPLING * float(width_px))))
-        coverages.append(shrink(fine, size_hw=(height, width)) / np.float32(255))
-    return (int(low[0]), int(low[1])), coverages
+    coverage = shrink(fine, size_hw=(height, width)) / np.float32(255)
+    return (int(low[0]), int(low[1])), coverage
 
 
 @dataclass(frozen=True, slots=True)

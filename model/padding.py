@@ -13,9 +13,7 @@ def pad_to_multiple(image: NDArray[np.uint8], multiple: int, *, least_px: int = 
     least height and width of the result.
     """
     height, width = image.shape[:2]
-    below, right = (
-        -(-max(size, least_px, 1) // multiple) * multiple - size for size in (height, width)
-    )
+    below, right = (-(-max(size, least_px, 1) // multiple) * multiple - size for size in (height, width))
     if not below and not right:
         return image
     border = cv2.BORDER_REFLECT_101 if min(height, width) > 1 else cv2.BORDER_REPLICATE

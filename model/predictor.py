@@ -1,8 +1,7 @@
 """From an image of any size to its labels: the one road that serving, calibration and every score take.
 
 Small images are padded by reflection to the network's stride and cropped back. Larger ones are cut into
-tiles of one fixed shape with a halo of context: the runtime's memory does not grow with the image, and it sees
-few shapes.
+tiles of one fixed shape with a halo of context: a runtime keeps memory for each shape it has ever seen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -218,7 +217,7 @@ class Predictor:
 
 
 def _batches(pieces: Sequence[_Piece], *, most: int) -> Iterator[list[_Piece]]:
-    """Pieces of equal shape together, by powers of two: a runtime keeps memory for each shape it has seen."""
+    """Pieces of equal shape together, by powers of two, so that the runtime sees few shapes."""
     by_shape: dict[tuple[int, ...], list[_Piece]] = {}
     for piece in pieces:
         by_shape.setdefault(piece.pixels.shape, []).append(piece)

@@ -55,11 +55,15 @@ def calibrate(
         max_escape_rate: share of NG images that may be called OK, in [0, 1).
 
     Raises:
-        CalibrationError: the target is no rate.
+        CalibrationError: the target is no rate, or the split is "test".
         DatasetError, PairError: the split is empty, a mask does not fit, or the classes are not the model's.
     """
     if not 0.0 <= max_escape_rate < 1.0:
         raise CalibrationError(f"max_escape_rate is {max_escape_rate}, but a rate in [0, 1) was expected")
+    if split == "test":
+        raise CalibrationError(
+            'a decision chosen on "test" would make every score on it worthless; calibrate on "val"'
+        )
     class_map, samples = manifest.class_map, manifest.split(split)
     check_classes(model.contract.classes, data_classes=class_map)
     if not class_map.defect_ids or not class_map.background_ids:

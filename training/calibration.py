@@ -1,8 +1,14 @@
 """What calibration found, as values that can be stored beside a model and drawn in its report."""
 
+from pathlib import Path
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
 
 from model.contract import Decision
+
+#: Stands beside a model whose decision was calibrated.
+CALIBRATION_FILE: Final = "calibration.json"
 
 
 class OperatingPoint(BaseModel):
@@ -49,3 +55,15 @@ class Calibration(BaseModel):
     """Every threshold at the chosen smallest area, ascending."""
     images: tuple[ImageScore, ...]
     notes: tuple[str, ...]
+
+
+def read_calibration(path: Path, *, decision: Decision) -> Calibration | None:
+    """What `path` says of how `decision` was chosen; None without the file, or when it tells of another one.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    if not path.is_file():
+        return None
+    calibration = Calibration.model_validate_json(path.read_bytes())
+    return calibration if calibration.decision == decision else None

@@ -1,9 +1,10 @@
 """Where a run computes and how precisely: one accelerate.Accelerator for CPU, GPU and several processes."""
 
+from pathlib import Path
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
-from pathlib import Path
 
 from training.config import ComputeSettings, ConfigError
 

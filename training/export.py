@@ -133,7 +133,7 @@ def restamp(path: Path, *, contract: Contract) -> Artifact:
     if contract.graph_sha256 not in ("", before.digest):
         raise ExportError(
             f"{path}: the contract was read from another file, or from this one before it changed, and would "
-            "bring old numbers back; read the contract again with model.artifact.open_artifact and change that"
+            "bring old numbers back; read the contract again (model.artifact.open_artifact), then change it"
         )
     if contract.stride != before.contract.stride:
         raise ExportError(

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from data.dataset import Batch
 from data.files import write_atomically
 from training.checkpoint import BEST, LAST, save_checkpoint
@@ -97,9 +95,8 @@ def train_epoch(state: TrainingState, batches: Iterator[Batch], *, bar: Meter) -
             if not math.isfinite(value):
                 raise DivergedError(_describe(state, batch, value=value, step=step))
             accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                if settings.clip_norm:
-                    accelerator.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
+            if accelerator.sync_gradients and settings.clip_norm:
+                accelerator.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
         if accelerator.sync_gradients:
@@ -153,6 +150,8 @@ def _trackers(state: TrainingState, *, out: Path) -> list[Any]:
             trackers.append(MLflowTracker(state.config.name, logging_dir=str(out / "mlflow")))
         else:
             _log.warning("tracking.mlflow is asked for, but MLflow is not installed: pip install mlflow")
+    for tracker in trackers:
+        tracker.start()
     return trackers
 
 
@@ -193,5 +192,8 @@ def _tell(
 def _flat(sums: EpochSums, scores: ValidationScores) -> dict[str, float]:
     rows = {"train": asdict(sums), "val": scores.as_row()}
     return {
-        f"{part}/{name}": value for part, row in rows.items() for name, value in row.items() if value is not None
+        f"{part}/{name}": value
+        for part, row in rows.items()
+        for name, value in row.items()
+        if value is not None
     }

@@ -97,7 +97,7 @@ def choose(images: ScoredImages, *, max_escape_rate: float) -> Choice:
     """
     ng_images = int(images.is_ng.sum())
     if not ng_images:
-        return _fall_back(images)
+        return _fall_back(images, areas=[0])
     misses = allowed_misses(ng_images, max_escape_rate=max_escape_rate)
     has_ok = ng_images < len(images.is_ng)
     # What even a perfect mask would call OK is no smallest area to consider. Where no OK image can speak
@@ -107,7 +107,7 @@ def choose(images: ScoredImages, *, max_escape_rate: float) -> Choice:
     found = (_at_area(images, area=at, misses=misses) for at in allowed)
     choices = [one for one in found if one is not None and (one.bar_overkill or 0.0) <= MOST_OVERKILL]
     if not choices:
-        return _fall_back(images)
+        return _fall_back(images, areas=allowed)
     return best(choices, ok_images=len(images.is_ng) - ng_images, areas_px=images.areas_px)
 
 
@@ -175,19 +175,18 @@ def _best_masks(iou: NDArray[np.float64] | None, *, lowest: int, middle: int, hi
     return int(as_good[np.argmin(np.abs(as_good - middle))])
 
 
-def _fall_back(images: ScoredImages) -> Choice:
-    """Rule 5, for when the target says nothing or asks too much."""
+def _fall_back(images: ScoredImages, *, areas: list[int]) -> Choice:
+    """Rule 5, for when the target says nothing or asks too much; `areas` are positions that may be chosen."""
     iou = images.mean_defect_iou
     area, threshold = 0, NEUTRAL
     if images.is_ng.any() and not images.is_ng.all():
         # [images, areas, thresholds]; a few hundred images make it a few MB.
-        called_ng = images.scores[:, :, None] >= np.arange(len(THRESHOLDS))
+        called_ng = images.scores[:, areas, None] >= np.arange(len(THRESHOLDS))
         balance = called_ng[images.is_ng].mean(axis=0) - called_ng[~images.is_ng].mean(axis=0)
         masks = np.zeros(len(THRESHOLDS)) if iou is None else iou
         # Masks only part what is balanced alike: their weight is less than one image's.
-        area, threshold = (
-            int(at) for at in np.unravel_index(np.argmax(balance + 1e-6 * masks), balance.shape)
-        )
+        at, threshold = (int(at) for at in np.unravel_index(np.argmax(balance + 1e-6 * masks), balance.shape))
+        area = areas[at]
     elif iou is not None:
         threshold = int(np.argmax(iou))
     ok_scores = images.scores[~images.is_ng, area]

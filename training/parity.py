@@ -53,25 +53,24 @@ def prove_parity(
         labels = np.argmax(expected * weights[:, None, None], axis=0)
         pixels += labels.size
         agreeing += int((labels == prediction.labels).sum())
-        largest_error = max(largest_error, float(np.abs(expected - prediction.probabilities).max()))
-    parity = Parity(
-        images=len(images),
-        pixels=pixels,
-        label_agreement=agreeing / pixels,
-        max_probability_error=largest_error,
-    )
-    # Not `<`: a NaN must fail too.
-    if not (
-        parity.label_agreement >= LEAST_AGREEMENT
-        and parity.max_probability_error <= LARGEST_PROBABILITY_ERROR
-    ):
+        error = float(np.abs(expected - prediction.probabilities).max())
+        if not np.isfinite(error):
+            raise ParityError(
+                "the network gives NaN on a real image; nothing was written. Training diverged: take an "
+                "earlier checkpoint, or train with a smaller learning rate"
+            )
+        largest_error = max(largest_error, error)
+    agreement = agreeing / pixels
+    if agreement < LEAST_AGREEMENT or largest_error > LARGEST_PROBABILITY_ERROR:
         raise ParityError(
-            f"the exported graph labels {parity.label_agreement:.4%} of {pixels} pixels as PyTorch does "
-            f"(expected {LEAST_AGREEMENT:.2%}), and probabilities differ by up to {largest_error:.2g} "
-            f"(expected {LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is "
-            "exported wrongly: find it by exporting its parts"
+            f"the exported graph labels {agreement:.4%} of {pixels} pixels as PyTorch does (expected "
+            f"{LEAST_AGREEMENT:.2%}), and probabilities differ by up to {largest_error:.2g} (expected "
+            f"{LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is exported "
+            "wrongly: find it by exporting its parts"
         )
-    return parity
+    return Parity(
+        images=len(images), pixels=pixels, label_agreement=agreement, max_probability_error=largest_error
+    )
 
 
 def _views(images: Sequence[NDArray[np.uint8]], *, tile_px: int) -> Iterator[NDArray[np.uint8]]:

@@ -5,6 +5,7 @@ follows the reader's light or dark setting. Its numbers are those of the file's 
 computed for show.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,50 @@ from training.report_curves import draw_trade_off, legend, loss_series, margins,
 from training.report_rows import class_rows, confusion_rows, provenance_rows, tiles
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+METRICS_FILE: Final = "metrics.json"
+IMAGES_FILE: Final = "images.csv"
+REPORT_FILE: Final = "report.html"
+
+
+def write_results(
+    folder: Path,
+    *,
+    contract: Contract,
+    digest: str,
+    evaluation: Evaluation,
+    others: Sequence[Evaluation] = (),
+    calibration: Calibration | None = None,
+    log: Sequence[Mapping[str, Any]] = (),
+    galleries: Sequence[Gallery] = (),
+    config_text: str = "",
+) -> Path:
+    """Write the scores for machines, a row per image, and the report for people; return the report.
+
+    metrics.json holds the scores by split, of `others` too; images.csv and the report are about `evaluation`.
+
+    Raises:
+        OSError: the folder or a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {
+        "model": contract.name,
+        "digest": digest,
+        **{one.split: one.scores for one in (*others, evaluation)},
+    }
+    write_atomically(folder / METRICS_FILE, (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(folder / IMAGES_FILE, evaluation.rows_csv().encode())
+    return write_report(
+        folder / REPORT_FILE,
+        contract=contract,
+        digest=digest,
+        evaluation=evaluation,
+        calibration=calibration,
+        log=log,
+        galleries=galleries,
+        config_text=config_text,
+    )
 
 
 def write_report(

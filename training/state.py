@@ -135,7 +135,9 @@ class TrainingState:
             self.averaged.load_state_dict(checkpoint.averaged)
             self.optimizer.load_state_dict(checkpoint.optimizer)
         except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: another network ({error}); resume with the same config") from error
+            raise CheckpointError(
+                f"{path}: another network ({error}); resume with the same config"
+            ) from error
         self.schedule.load_state_dict(checkpoint.schedule)
         if self.accelerator.scaler is not None and checkpoint.scaler:
             self.accelerator.scaler.load_state_dict(checkpoint.scaler)
@@ -161,7 +163,7 @@ def build_state(
     torch.manual_seed(config.seed)
     class_map = manifest.class_map
     segmenter = build(config.network.name, class_count=len(class_map), options=config.network.options)
-    segmenter.to(accelerator.device, memory_format=torch.channels_last)
+    segmenter.to(accelerator.device).to(memory_format=torch.channels_last)
     crops = CropDataset(
         manifest.split("train"),
         class_map=class_map,

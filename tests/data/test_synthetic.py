@@ -223,7 +223,7 @@ def test_nothing_stays_behind_when_drawing_fails(tmp_path: Path) -> None:
 
 def test_a_stroke_covers_length_times_width() -> None:
     points = np.array([[20.0, 30.0], [80.0, 30.0]])
-    _, (coverage,) = draw_strokes([(points, np.array([4.0, 4.0]))], size_hw=(64, 128))
+    _, coverage = draw_strokes([(points, np.array([4.0, 4.0]))], size_hw=(64, 128))
     # 60 px long and 4 px wide, with a round cap of radius 2 px at each end.
     assert coverage.sum() == pytest.approx(60 * 4 + np.pi * 2**2, rel=0.1)
     assert coverage.min() == 0
@@ -231,7 +231,7 @@ def test_a_stroke_covers_length_times_width() -> None:
 
 
 def test_a_stroke_lies_where_its_points_are() -> None:
-    (left, top), (coverage,) = draw_strokes(
+    (left, top), coverage = draw_strokes(
         [(np.array([[40.0, 25.0], [60.0, 25.0]]), np.array([3.0, 3.0]))], size_hw=(64, 128)
     )
     rows, columns = np.indices(coverage.shape)

@@ -1,4 +1,4 @@
-"""A model file small enough to know by heart: red pixels are scratches, blue ones pits, all else is background.
+"""A model file small enough to know by heart: red pixels are scratches, blue ones pits, the rest background.
 
 Written with the onnx package alone, so that the rooms that read model files are tested without the room that
 writes them.
@@ -58,10 +58,10 @@ def make_contract(**changes: Any) -> Contract:
 
 
 def make_graph() -> onnx.ModelProto:
-    """The graph without decision and metadata. Each logit is a 3 x 3 mean of colour, so tiles need their halo."""
+    """The graph without its decision. A logit is a 3 x 3 mean of colour, so tiles need their halo."""
     per_class = np.array([[0, 0, 0], [1, -0.5, -0.5], [-0.5, -0.5, 1]], np.float32)
     kernel = np.repeat(np.repeat(per_class[:, :, None, None], 3, axis=2), 3, axis=3) / 9 / 16
-    constants = {
+    constants: dict[str, np.ndarray[Any, Any]] = {
         "kernel": kernel.astype(np.float32),
         "bias": np.array([0, -8, -8], np.float32),
         "per_class": np.array([1, -1, 1, 1], np.int64),

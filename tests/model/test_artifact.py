@@ -48,20 +48,20 @@ def test_the_digest_knows_the_decision_but_not_the_notes(color_model: MakeModel)
 def _without_contract(contents: bytes) -> bytes:
     model = onnx.load_model_from_string(contents)
     del model.metadata_props[:]
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _with_contract(contents: bytes, text: str) -> bytes:
     model = onnx.load_model_from_string(contents)
     helper.set_model_props(model, {METADATA_KEY: text})
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _with_other_weights(contents: bytes) -> bytes:
     model = onnx.load_model_from_string(contents)
     kernel = model.graph.initializer[0]
     kernel.raw_data = bytes(len(kernel.raw_data))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,9 @@ def _with_other_weights(contents: bytes) -> bytes:
         pytest.param(lambda good: good[: len(good) // 2], "cut off", id="half a file"),
         pytest.param(lambda good: good[:-1], "cut off", id="one byte short"),
         pytest.param(_without_contract, "without a contract", id="foreign onnx"),
-        pytest.param(lambda good: _with_contract(good, '{"format": 2}'), "format 2, this program reads", id="format"),
+        pytest.param(
+            lambda good: _with_contract(good, '{"format": 2}'), "format 2, this program reads", id="format"
+        ),
         pytest.param(lambda good: _with_contract(good, '{"format": 1}'), "hold together", id="parts missing"),
         pytest.param(lambda good: _with_contract(good, "no json"), "hold together", id="no json"),
         pytest.param(_with_other_weights, "damaged or edited", id="weights edited"),

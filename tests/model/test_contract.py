@@ -40,7 +40,9 @@ def contract_fields(draw: st.DrawFn) -> dict[str, Any]:
         "tile_px": tile_px,
         "halo_px": draw(st.integers(0, (tile_px - 1) // 2)),
         "decision": {"weights": tuple(draw(weights)), "min_area_px": draw(st.integers(1, 10**6))},
-        "scores": {"val": draw(st.dictionaries(_text, _json, max_size=3)) | {"images": draw(st.integers(0, 99))}},
+        "scores": {
+            "val": draw(st.dictionaries(_text, _json, max_size=3)) | {"images": draw(st.integers(0, 99))}
+        },
         "provenance": {
             "run": draw(_text),
             "git": draw(_text),
@@ -56,7 +58,9 @@ def contract_fields(draw: st.DrawFn) -> dict[str, Any]:
             "label_agreement": draw(st.floats(0, 1)),
             "max_probability_error": draw(st.floats(0, 1)),
         },
-        "golden": GoldenSample(image_png=draw(st.binary(max_size=40)), labels_png=draw(st.binary(max_size=40))),
+        "golden": GoldenSample(
+            image_png=draw(st.binary(max_size=40)), labels_png=draw(st.binary(max_size=40))
+        ),
         "notes": draw(st.none() | _text),
     }
 
@@ -87,7 +91,9 @@ def test_golden_bytes_are_base64_in_json(color_contract: MakeContract) -> None:
         pytest.param({"scores": {"val": {"images": 1.5}}}, "images=1.5", id="half an image"),
         pytest.param({"scores": {"val": {"images": True}}}, "images=True", id="a count that is no number"),
         pytest.param(
-            {"scores": {"val": {"images": 1, "classes": [{"iou": float("nan")}]}}}, "finite", id="a NaN deep inside"
+            {"scores": {"val": {"images": 1, "classes": [{"iou": float("nan")}]}}},
+            "finite",
+            id="a NaN deep inside",
         ),
     ],
 )

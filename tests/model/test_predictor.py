@@ -53,7 +53,7 @@ def test_an_image_of_any_size_is_judged_as_if_it_were_judged_whole(
     said = predictor.predict(image, want_probabilities=True)
     expected = whole.predict(image, want_probabilities=True)
     assert said.labels.shape == said.confidence.shape == size_hw
-    assert (said.labels.dtype, said.confidence.dtype) == (np.uint8, np.uint8)
+    assert said.labels.dtype == said.confidence.dtype == np.dtype("uint8")
     assert said.probabilities is not None
     assert expected.probabilities is not None
     assert said.probabilities.shape == (3, *size_hw)
@@ -104,7 +104,7 @@ def test_what_is_no_rgb_image_is_refused(predictor: Predictor, image: NDArray[np
 def test_floats_are_refused(predictor: Predictor) -> None:
     # Under test the shape checker is the first to object.
     with pytest.raises((ValueError, TypeCheckError)):
-        predictor.predict(np.zeros((16, 16, 3), np.float32))  # type: ignore[arg-type]
+        predictor.predict(np.zeros((16, 16, 3), np.float32))
 
 
 def test_defects_below_the_smallest_area_do_not_count(color_model: MakeModel) -> None:

@@ -118,6 +118,13 @@ def test_a_target_that_costs_most_ok_images_is_not_met_but_balanced() -> None:
     assert choice.bar_overkill == 0.0
 
 
+def test_a_balance_that_gives_up_the_small_defects_is_not_considered() -> None:
+    images = scored([60, 140, 140], [80] * 20, defect_px=3)
+    images.scores[3:13, 0] = 150  # only the larger area would rid of these
+    choice = choose(images, max_escape_rate=0.05)
+    assert (choice.area, choice.target_met) == (0, False)
+
+
 def test_the_bar_is_not_lowered_to_where_masks_fall_apart() -> None:
     iou = np.full(len(THRESHOLDS), 0.5)
     iou[:126] = 0.4
