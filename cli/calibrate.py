@@ -29,40 +29,27 @@ def command(
     report.
     """
     from rich.console import Console
-    from rich.markup import escape
 
     from cli.logs import log_to
-    from data.files import write_atomically
     from data.sources import open_dataset
-    from model.artifact import open_artifact
     from model.predictor import Predictor
-    from training.calibrate import calibrate
-    from training.calibration import CALIBRATION_FILE
     from training.evaluate import evaluate
-    from training.export import restamp
+    from training.stages import calibrate_file
 
     manifest = open_dataset(data)
-    artifact = open_artifact(model)
     with log_to():
-        predictor = Predictor.open(artifact)
-        calibration = calibrate(predictor, manifest, split=split, max_escape_rate=max_escape_rate)
+        predictor = Predictor.open(model)
+        done = calibrate_file(model, manifest, split=split, max_escape_rate=max_escape_rate)
+        # This one was opened before, and still decides as the file did then.
         before = evaluate(predictor, manifest, split=split)
-        decided = artifact.contract.model_copy(update={"decision": calibration.decision, "scores": {}})
-        decided_file = restamp(model, contract=decided)
-        # What the file itself now does, not what was promised.
-        after = evaluate(Predictor.open(decided_file), manifest, split=split)
-    restamp(model, contract=decided_file.contract.model_copy(update={"scores": {split: after.scores}}))
-    write_atomically(model.with_name(CALIBRATION_FILE), calibration.model_dump_json(indent=2).encode())
     console = Console()
     console.print(
         _table(
-            {"before": (before, artifact.contract.decision), "after": (after, calibration.decision)},
+            {"before": (before, done.decision_before), "after": (done.after, done.calibration.decision)},
             classes=manifest.class_map,
-            title=f"{artifact.contract.name} on {split}, escape target {max_escape_rate:.1%}",
+            title=f"{predictor.contract.name} on {split}, escape target {max_escape_rate:.1%}",
         )
     )
-    for note in calibration.notes:
-        console.print(f"[bold yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
     console.print(
         f"{model}: decision written; next: segnet evaluate {model} --data {data}",
         highlight=False,

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.blocks import ConvNormAct
+from model.constant_padding import with_constant_padding
 from model.decoder import Decoder, Level
 from model.pooling import MaxPool2x2
 from model.residual_segnet import DEFAULT_WIDTHS, SEGNET_CONVS, build_classifier
@@ -128,7 +129,8 @@ def encoder_segnet(
         raise ValueError(f"widths {list(widths)} and convs {list(convs)}; an encoder has five scales")
     _check_encoder(encoder)
     built = encoders.get_encoder(encoder, weights=None)
-    channels = list(built.out_channels)
+    with_constant_padding(built)
+    channels: list[int] = built.out_channels
     if 0 in channels:
         raise ValueError(
             f"encoder {encoder!r} has no map at 1/{2 ** channels.index(0)} of the size to take positions "
@@ -169,9 +171,11 @@ def peer(
 
     known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
     if arch not in known:
-        raise ValueError(_unknown("arch", arch, known=known, listed=known))
+        nearest = difflib.get_close_matches(arch, known, n=1, cutoff=0.0)[0]
+        raise ValueError(f"arch {arch!r} is unknown; nearest is {nearest!r}, all are {', '.join(known)}")
     _check_encoder(encoder)
     network = smp.create_model(arch, encoder, encoder_weights=None, classes=class_count)
+    with_constant_padding(network.encoder)
     normalisation = load_encoder_weights(network.encoder, name=encoder, weights=encoder_weights)
     return Peer(network, class_count=class_count, normalisation=normalisation)
 
@@ -254,11 +258,7 @@ def _check_encoder(name: str) -> None:
     if name in native or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-").split(".")[0])):
         return
     known = native if not name.startswith("tu-") else [f"tu-{model}" for model in timm.list_models()]
-    raise ValueError(
-        _unknown("encoder", name, known=known, listed=("resnet18", "mobilenet_v2", PACKAGED_ENCODER))
-    )
-
-
-def _unknown(what: str, name: str, *, known: Sequence[str], listed: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"{what} {name!r} is unknown; nearest is {nearest!r}, what works: {', '.join(listed)}"
+    raise ValueError(
+        f"encoder {name!r} is unknown; nearest is {nearest!r}; resnet18, mobilenet_v2 and {PACKAGED_ENCODER} work"
+    )

@@ -2,8 +2,7 @@
 
 A network's plain argmax is nobody's operating point. What a factory asks is: of the parts that are bad, at
 most so many may pass; how few good ones must then be thrown away? `calibrate` answers through the predictor
-that will serve the model, image by image, so that memory does not grow with the split. Never call it on a
-test split.
+that will serve the model, image by image, so that memory does not grow with the split.
 """
 
 import logging
@@ -40,11 +39,7 @@ class CalibrationError(ValueError):
 
 
 def calibrate(
-    model: PredictsProbabilities,
-    manifest: Manifest,
-    *,
-    split: str = "val",
-    max_escape_rate: float = 0.05,
+    model: PredictsProbabilities, manifest: Manifest, *, split: str = "val", max_escape_rate: float = 0.05
 ) -> Calibration:
     """Choose decision weights and a smallest area on `split`: fewest OK images called NG at that escape rate.
 

@@ -165,4 +165,4 @@ def test_only_multistep_schemes_remember() -> None:
 
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="nearest is 'midpoint'"):
-        build_stacking("midpiont", function_count=2)
+        build_stacking("mid_point", function_count=2)

@@ -14,6 +14,7 @@ from data.manifest import Manifest, Sample
 from data.masks import encode_labels
 from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
 from training.calibrate import CalibrationError, calibrate, decision_for
+from training.calibration import read_calibration
 from training.evaluate import evaluate
 from training.labelled import PairError
 
@@ -215,6 +216,22 @@ def test_a_target_that_is_no_rate_is_refused(rate: float, tmp_path: Path) -> Non
     model = FakePredictor([], promised=contract(CLASSES))
     with pytest.raises(CalibrationError, match="rate in"):
         calibrate(model, write_manifest(tmp_path, []), max_escape_rate=rate)
+
+
+def test_the_test_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="worthless"):
+        calibrate(FakePredictor([], promised=contract(CLASSES)), write_manifest(tmp_path, []), split="test")
+
+
+def test_how_a_decision_was_chosen_is_told_of_that_decision_alone(tmp_path: Path) -> None:
+    truths, probabilities = random_split(1, ng=3, ok=3)
+    model = FakePredictor(probabilities, promised=contract(CLASSES))
+    found = calibrate(model, write_manifest(tmp_path, truths))
+    path = tmp_path / "calibration.json"
+    assert read_calibration(path, decision=found.decision) is None
+    path.write_text(found.model_dump_json(), encoding="utf-8")
+    assert read_calibration(path, decision=found.decision) == found
+    assert read_calibration(path, decision=Decision(weights=(1.0, 0.3, 0.2), min_area_px=3)) is None
 
 
 def test_a_data_set_of_other_classes_is_refused(tmp_path: Path) -> None:

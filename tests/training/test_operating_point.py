@@ -64,6 +64,14 @@ def test_the_bar_is_not_lowered_into_the_crowd_of_ok_images() -> None:
     assert choice.bar_overkill == 0.0
 
 
+@pytest.mark.parametrize(
+    ("near", "lowered"), [pytest.param(2, True, id="5 %"), pytest.param(3, False, id="more")]
+)
+def test_no_more_than_a_twentieth_of_the_ok_images_is_spent(near: int, lowered: bool) -> None:
+    choice = choose(scored([140, 141, 142], [131] * near + [100] * (40 - near)), max_escape_rate=0.05)
+    assert (choice.threshold <= 131) == lowered
+
+
 def test_an_allowed_miss_is_left_out() -> None:
     ng = [20, *range(140, 168)]
     assert len(ng) == 29

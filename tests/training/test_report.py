@@ -1,6 +1,7 @@
 """The report says what the evaluation says, needs nothing from outside, and survives whatever is missing."""
 
 import base64
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
 from training.calibration import Calibration, ImageScore, OperatingPoint
 from training.evaluation import Evaluation, ImageRow
 from training.metrics import ReliabilityBin
-from training.report import render_report, verdict_in_words, write_report
+from training.report import render_report, verdict_in_words, write_report, write_results
 from training.report_cases import draw_galleries
 from training.report_charts import lines, score_histogram, ticks
 from training.report_curves import loss_series, margins, quality_series
@@ -327,6 +328,18 @@ def test_a_large_image_is_shown_as_a_detail_around_the_mistake(tmp_path: Path) -
     assert "1000 × 700 px" in case.caption  # noqa: RUF001
     picture = read_image(base64.b64decode(case.truth.partition(",")[2]))
     assert picture.shape[:2] == (420, 420)
+
+
+def test_results_are_three_files_that_agree(tmp_path: Path) -> None:
+    val = evaluation().model_copy(update={"split": "val"})
+    write_results(
+        tmp_path / "new" / "run", contract=contract(), digest="f00d", evaluation=evaluation(), others=[val]
+    )
+    folder = tmp_path / "new" / "run"
+    assert sorted(path.name for path in folder.iterdir()) == ["images.csv", "metrics.json", "report.html"]
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    assert (metrics["digest"], metrics["test"], metrics["val"]["images"]) == ("f00d", evaluation().scores, 5)
+    assert (folder / "images.csv").read_text(encoding="utf-8").splitlines()[2].startswith("escaped,escape,")
 
 
 def test_the_report_is_written_whole(tmp_path: Path) -> None:
