@@ -29,18 +29,18 @@ def command(
     from training.config import read_config
     from training.evaluate import evaluate
     from training.report import REPORT_FILE
-    from training.run import CONFIG_FILE, Run, train_run
+    from training.run import CONFIG_FILE, TEXT_LOG_FILE, Run, train_run
     from training.showcase import draw_showcase
 
     console = Console()
     data, picture = out / "parts", out / "found.png"
-    config = read_config(_CONFIG, overrides=[*(overrides or ()), f"data.root={data}"])
+    config = read_config(_CONFIG, overrides=overrides or ()).with_data(data)
     begun = (out / CONFIG_FILE).is_file()
     run = Run.resume(out, config=config) if begun else Run.start(out, config=config)
     if not data.is_dir():
         with console.status("Drawing parts"):
             write_synthetic_dataset(data, seed=config.seed)
-    with log_to(run.folder / "run.log"):
+    with log_to(run.folder / TEXT_LOG_FILE):
         if not picture.is_file():
             train_run(run)
         manifest, predictor = run.manifest(), Predictor.open(run.model)

@@ -13,8 +13,11 @@ _OURS = ("app", "data", "model", "training")
 
 
 @contextmanager
-def log_to(path: Path | None = None) -> Iterator[None]:
-    """Show our rooms' log lines from INFO up on stderr, and append them to `path` with the time."""
+def log_to(path: Path | None = None, *, quiet: bool = False) -> Iterator[None]:
+    """Show our rooms' log lines from INFO up on stderr, and append them to `path` with the time.
+
+    quiet: warnings and worse alone, for all but one of several processes.
+    """
     handlers: list[logging.Handler] = [
         RichHandler(console=Console(stderr=True), show_time=False, show_level=False, show_path=False)
     ]
@@ -24,7 +27,7 @@ def log_to(path: Path | None = None) -> Iterator[None]:
         handlers.append(file)
     loggers = [logging.getLogger(name) for name in _OURS]
     for logger in loggers:
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.WARNING if quiet else logging.INFO)
         for handler in handlers:
             logger.addHandler(handler)
     try:

@@ -122,8 +122,12 @@ def describe(error: Exception) -> str:
         from pydantic import ValidationError
 
         if isinstance(error, ValidationError):
-            places = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-            return f"{error.title}: " + "; ".join(f"{where}: {what}" for where, what in places)
+            places = (
+                (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
+                for one in error.errors()
+            )
+            told = (f"{where}: {what}" if where else what for where, what in places)
+            return f"{error.title}: " + "; ".join(told)
     text = str(error) or type(error).__name__
     # Raised by a library, not by us: the reader may need to know where.
     foreign = type(error).__module__ == "builtins" and not isinstance(error, OSError)

@@ -24,11 +24,14 @@ def command(
     """Train, export, calibrate on val and evaluate on test: leaves model.onnx, metrics.json and report.html in RUN."""
     from cli.logs import log_to
     from training.config import read_config
-    from training.run import Run, train_run
+    from training.run import TEXT_LOG_FILE, Run, is_first_process, train_run
 
-    settings = read_config(config, overrides=[*(overrides or ()), *([f"data.root={data}"] if data else ())])
+    settings = read_config(config, overrides=overrides or ())
+    settings = settings.with_data(data) if data else settings
     root = settings.data.root
     folder = out or Path("runs") / f"{config.stem}-{root.resolve().name if root else 'data'}"
     run = Run.resume(folder, config=settings) if resume else Run.start(folder, config=settings)
-    with log_to(run.folder / "run.log"):
+    # Of several processes one tells; the others are heard when they fail.
+    first = is_first_process()
+    with log_to(run.folder / TEXT_LOG_FILE if first else None, quiet=not first):
         train_run(run)

@@ -160,6 +160,8 @@ def crop_loader(
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_thread if workers else None,
+        # Its own generator: each loader draws one number, and a resumed run makes one loader more.
+        generator=torch.Generator(),
     )
 
 
@@ -207,6 +209,12 @@ def _crop_matrix(
     for axis, length in enumerate((size_hw[1], size_hw[0])):
         margin = min(reach, length) / 2
         middle[axis] = np.clip(middle[axis], margin, length - margin)
+    if target.at_defect:
+        # In a turned crop near the image's border the defect may have gone over the crop's edge: bring it back.
+        point, edge = np.array([target.x, target.y]), crop_px / 2 - 1.0
+        seen_at = np.linalg.solve(linear, point - middle)
+        if np.abs(seen_at).max() > edge + 1.0:
+            middle = point - linear @ np.clip(seen_at, -edge, edge)
     if math.isclose(scale, 1.0) and not angle:
         middle = np.floor(middle)  # whole pixels: nothing is interpolated
     # Pixel centres: crop (i + 0.5) <-> image; warpAffine counts from the centre of the first pixel.

@@ -5,6 +5,7 @@ loader processes share these arrays with the training process, so they are held 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from data.masks import MaskError, read_labels
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 
+_DOCTOR = "`segnet data check` lists everything of this kind"
+
 
 def read_pair(sample: Sample, *, class_map: ClassMap) -> tuple[Image, Labels]:
     """A sample's image, uint8 RGB [height, width, 3], and its labels, uint8 [height, width], 255 = ignore.
@@ -24,18 +27,25 @@ def read_pair(sample: Sample, *, class_map: ClassMap) -> tuple[Image, Labels]:
     Raises:
         DatasetError: a file that cannot be read, an unknown id, or sizes that differ; names the file.
     """
-    try:
-        image = read_image(sample.image)
-        labels = read_labels(sample.mask, class_count=len(class_map))
-    except (OSError, ImageError, MaskError) as error:
-        named = sample.mask if isinstance(error, MaskError) else sample.image
-        raise DatasetError(f"{named}: {error}; `segnet data check` lists everything of this kind") from error
+    image = _decode(sample.image, read_image)
+    labels = _decode(sample.mask, lambda path: read_labels(path, class_count=len(class_map)))
     if image.shape[:2] != labels.shape:
         raise DatasetError(
             f"{sample.mask}: the mask is {labels.shape[1]} x {labels.shape[0]} px, its image "
             f"{image.shape[1]} x {image.shape[0]} px; draw it on this very image"
         )
     return image, labels
+
+
+def _decode(path: Path, decode: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The decoded file; what is wrong with it, as DatasetError that names it."""
+    try:
+        return decode(path)
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror}; {_DOCTOR}") from error
+    except (ImageError, MaskError) as error:
+        said = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise DatasetError(f"{said}; {_DOCTOR}") from error
 
 
 class PixelStore:

@@ -47,8 +47,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.join = UpsampleAndJoin(concat_skip=concat_skip)
         stages: list[nn.Module] = []
-        narrower = (widths[0], *widths[:-1])
-        for width, next_width, count in zip(widths, narrower, convs, strict=True):
+        #: Channels of what each stage gives, full resolution first.
+        self.feature_widths = (widths[0], *widths[:-1])
+        for width, next_width, count in zip(widths, self.feature_widths, convs, strict=True):
             joined = 2 * width if concat_skip else width
             if narrow_early or next_width == width:
                 stages.append(
@@ -73,13 +74,15 @@ class Decoder(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "batch channels small_height small_width"], levels: Sequence[Level]
-    ) -> Float[Tensor, "batch width height full_width"]:
-        """Return [batch, widths[0], height, width] at full resolution.
+    ) -> tuple[Tensor, ...]:
+        """Return the features of every stage, full resolution first: `feature_widths` channels.
 
         Args:
             x: the smallest map, widths[-1] channels.
             levels: full resolution first, as many as stages.
         """
+        features: list[Tensor] = []
         for stage, level in zip(reversed(self.stages), reversed(levels), strict=True):
             x = stage(self.join(x, positions=level.positions, skip=level.skip))
-        return x
+            features.append(x)
+        return tuple(reversed(features))

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.blocks import ConvNormAct
+from model.classifier import Classifier
 from model.constant_padding import with_constant_padding
 from model.decoder import Decoder, Level
 from model.pooling import MaxPool2x2
-from model.residual_segnet import DEFAULT_WIDTHS, SEGNET_CONVS, build_classifier
+from model.residual_segnet import DEFAULT_WIDTHS, SEGNET_CONVS
 
 #: The encoder whose ImageNet weights come as a package (Apache-2.0), so that pretraining needs no network.
 PACKAGED_ENCODER: Final = "tu-tf_efficientnet_lite0"
@@ -53,6 +54,7 @@ class EncoderSegNet(nn.Module):
         widths: Sequence[int],
         convs: Sequence[int],
         block_residual: bool,
+        scale_residual: bool,
         stacking: str,
         prior: Sequence[float] | None,
         normalisation: Normalisation,
@@ -70,7 +72,12 @@ class EncoderSegNet(nn.Module):
         )
         self.pool = MaxPool2x2()
         self.decoder = Decoder(widths, convs=convs, block_residual=block_residual, stacking=stacking)
-        self.classifier = build_classifier(widths[0], class_count=class_count, prior=prior)
+        self.classifier = Classifier(
+            self.decoder.feature_widths,
+            class_count=class_count,
+            scale_residual=scale_residual,
+            prior=prior,
+        )
 
     def forward(
         self, x: Float[Tensor, "batch 3 height width"]
@@ -108,6 +115,7 @@ def encoder_segnet(
     widths: Sequence[int] = DEFAULT_WIDTHS,
     convs: Sequence[int] = SEGNET_CONVS,
     block_residual: bool = True,
+    scale_residual: bool = True,
     stacking: str = "euler",
     prior: Sequence[float] | None = None,
 ) -> EncoderSegNet:
@@ -118,7 +126,7 @@ def encoder_segnet(
         encoder: a name of smp, or `tu-` and a name of timm.
         encoder_weights: see `load_encoder_weights`.
         widths, convs, block_residual, stacking: of the decoder, five scales; see `model.decoder`.
-        prior: see `ResidualSegNet`.
+        scale_residual, prior: see `model.classifier`.
 
     Raises:
         ValueError: an unknown encoder, one without a map at every scale, or weights that do not fit.
@@ -144,6 +152,7 @@ def encoder_segnet(
         widths=widths,
         convs=convs,
         block_residual=block_residual,
+        scale_residual=scale_residual,
         stacking=stacking,
         prior=prior,
         normalisation=normalisation,
@@ -169,7 +178,8 @@ def peer(
     """
     import segmentation_models_pytorch as smp
 
-    known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    # DPT sits on a vision transformer of one fixed image size; everything here takes any multiple of 32.
+    known = sorted(set(smp.MODEL_ARCHITECTURES_MAPPING) - {"dpt"})
     if arch not in known:
         nearest = difflib.get_close_matches(arch, known, n=1, cutoff=0.0)[0]
         raise ValueError(f"arch {arch!r} is unknown; nearest is {nearest!r}, all are {', '.join(known)}")

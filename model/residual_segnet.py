@@ -13,18 +13,17 @@ off this is SegNet (arXiv 1511.00561) at other widths.
     stage 5    [batch, 112, height/16, width/16]  -> skip, 2x2 maxima and positions   3 convs
     smallest   [batch, 112, height/32, width/32]
     up 5..1    unpool, join the skip, 3, 3, 3, 2, 2 convs; [batch, 16, height, width] at the end
-    classify   [batch, classes, height, width]
+    classify   [batch, classes, height, width], the sum of each scale's own logits, enlarged
 """
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.blocks import Stage
+from model.classifier import Classifier
 from model.decoder import Decoder, Level
 from model.pooling import MaxPool2x2
 
@@ -46,9 +45,7 @@ class ResidualSegNet(nn.Module):
         stacking: how residual functions follow each other, see `model.stacking`.
         narrow_early: see `Decoder`.
         in_channels: channels of the input.
-        prior: share of each class among pixels; the classifier's bias starts at its logarithm, so that the
-            first steps are not spent on learning that most pixels are background (arXiv 1708.02002, section
-            3.3).
+        scale_residual, prior: see `Classifier`.
 
     Raises:
         ValueError: widths, convs or prior that make no network; an unknown stacking.
@@ -62,6 +59,7 @@ class ResidualSegNet(nn.Module):
         convs: Sequence[int] | None = None,
         block_residual: bool = True,
         concat_skip: bool = True,
+        scale_residual: bool = True,
         stacking: str = "euler",
         narrow_early: bool = True,
         in_channels: int = 3,
@@ -91,7 +89,12 @@ class ResidualSegNet(nn.Module):
             stacking=stacking,
             narrow_early=narrow_early,
         )
-        self.classifier = build_classifier(widths[0], class_count=class_count, prior=prior)
+        self.classifier = Classifier(
+            self.decoder.feature_widths,
+            class_count=class_count,
+            scale_residual=scale_residual,
+            prior=prior,
+        )
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
@@ -104,28 +107,6 @@ class ResidualSegNet(nn.Module):
             levels.append(Level(skip=skip, positions=positions))
         logits: Tensor = self.classifier(self.decoder(x, levels))
         return logits
-
-
-def build_classifier(in_channels: int, *, class_count: int, prior: Sequence[float] | None) -> nn.Conv2d:
-    """A 1x1 convolution to logits that starts at the logarithm of the class prior, if one is given.
-
-    Raises:
-        ValueError: a prior of another length than the classes, or with a share that is not positive.
-    """
-    if class_count < 2:
-        raise ValueError(f"{class_count} classes; expected background and at least one more")
-    classifier = nn.Conv2d(in_channels, class_count, 1)
-    nn.init.normal_(classifier.weight, std=1 / math.sqrt(in_channels))
-    nn.init.zeros_(classifier.bias) if classifier.bias is not None else None
-    if prior is not None:
-        if len(prior) != class_count or min(prior) <= 0:
-            raise ValueError(
-                f"prior {list(prior)}; expected {class_count} shares above 0, one for each class"
-            )
-        with torch.no_grad():
-            assert classifier.bias is not None
-            classifier.bias.copy_(torch.tensor(prior, dtype=torch.float32).log())
-    return classifier
 
 
 def _check(widths: Sequence[int], *, convs: Sequence[int]) -> None:

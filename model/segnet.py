@@ -26,6 +26,7 @@ def segnet(
         convs=convs,
         block_residual=False,
         concat_skip=False,
+        scale_residual=False,
         narrow_early=False,
         prior=prior,
     )

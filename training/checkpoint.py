@@ -72,7 +72,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint; has this run finished an epoch?") from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, OSError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); go on from another") from error
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path}: damaged, or no checkpoint ({type(error).__name__}); go on from another, or train anew"
         ) from error

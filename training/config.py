@@ -8,12 +8,15 @@ import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.dataset import CropSettings
+
+
+_NOT_DECIDING: Final[Any] = {"data": {"root", "cache_mb", "workers"}, "tracking": True}
 
 
 class ConfigError(ValueError):
@@ -104,6 +107,15 @@ class ArtefactSettings(_Section):
     halo_px: int = Field(96, ge=0, multiple_of=32)
     max_escape_rate: float = Field(0.05, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _tile_has_a_core(self) -> Self:
+        # Found out here, not by the export when the training is over.
+        if 2 * self.halo_px >= self.tile_px:
+            raise ValueError(
+                f"a halo_px of {self.halo_px} on both sides leaves nothing of a tile_px of {self.tile_px}"
+            )
+        return self
+
 
 class TrackingSettings(_Section):
     """Who else hears of it: TensorBoard always; mlflow: also MLflow, when it is installed."""
@@ -130,10 +142,17 @@ class RunConfig(_Section):
         """The tree as TOML that `read_config` reads back to the same tree; what is None is left out."""
         return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
 
+    def with_data(self, root: Path) -> "RunConfig":
+        """The same for another data set."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+
+    def deciding(self) -> dict[str, Any]:
+        """What decides how the model turns out, as plain values: all but where the data lie and who listens."""
+        return self.model_dump(mode="json", exclude=_NOT_DECIDING)
+
     def digest(self) -> str:
-        """sha256 (hex) of everything but where the data lie and who listens."""
-        told = self.model_dump(mode="json", exclude={"data": {"root", "workers"}, "tracking": True})
-        return hashlib.sha256(tomli_w.dumps(_without_none(told)).encode()).hexdigest()
+        """sha256 (hex) of what decides."""
+        return hashlib.sha256(tomli_w.dumps(_without_none(self.deciding())).encode()).hexdigest()
 
 
 def read_config(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
@@ -180,6 +199,8 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
 
 def _explain(location: Sequence[int | str], kind: str, message: str, value: object) -> str:
     key = ".".join(str(part) for part in location)
+    if kind == "value_error":
+        return f"{key}: {message.removeprefix('Value error, ')}"
     if kind != "extra_forbidden":
         return f"{key} is {value!r}: {message}"
     known = _keys_of(location[:-1])

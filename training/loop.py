@@ -46,7 +46,8 @@ def fit(state: TrainingState, *, out: Path) -> None:
     """
     accelerator, schedule = state.accelerator, state.config.schedule
     writers = _trackers(state, out=out)
-    keep_log(out / LOG_FILE, epochs=state.epoch)
+    if accelerator.is_main_process:
+        keep_log(out / LOG_FILE, epochs=state.epoch)
     batches = None
     while not state.is_over:
         # One loader for all epochs: the next epoch's first crops are made while this one is validated.
@@ -54,6 +55,7 @@ def fit(state: TrainingState, *, out: Path) -> None:
         what = f"epoch {state.epoch + 1}/{schedule.epochs}"
         with meter(what, total=state.keys().steps_per_epoch, quiet=not accelerator.is_main_process) as bar:
             sums = train_epoch(state, batches, bar=bar)
+        state.share_statistics()
         scores = validate(
             state.averaged_segmenter,
             store=state.validation,
@@ -61,14 +63,16 @@ def fit(state: TrainingState, *, out: Path) -> None:
             loss=state.loss,
             accelerator=accelerator,
         )
+        if not math.isfinite(scores.loss):
+            raise DivergedError(_describe_validation(state, value=scores.loss))
         is_best = state.finish_epoch(scores)
         if accelerator.is_main_process:
             checkpoint = state.to_checkpoint()
-            # best.pt first: a run cut off in between repeats the epoch and comes to the same best.
+            # last.pt at the end: a run cut off in between repeats the epoch, comes to the same best and log line.
             if is_best:
                 save_checkpoint(out / BEST, checkpoint)
-            save_checkpoint(out / LAST, checkpoint)
             append_log(out / LOG_FILE, {"epoch": state.epoch, "train": asdict(sums), "val": scores.as_row()})
+            save_checkpoint(out / LAST, checkpoint)
             _tell(state, what=what, sums=sums, scores=scores, is_best=is_best)
             for writer in writers:
                 writer.log(_flat(sums, scores), step=state.epoch)
@@ -111,9 +115,12 @@ def train_epoch(state: TrainingState, batches: Iterator[Batch], *, bar: Meter) -
 
 
 def append_log(path: Path, row: dict[str, Any]) -> None:
-    """One line more in log.jsonl; numbers that are not there are null."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
+    """One line more in log.jsonl; numbers that are not there are null. Raises OSError that names the file."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def keep_log(path: Path, *, epochs: int) -> None:
@@ -160,7 +167,14 @@ def _describe(state: TrainingState, batch: Batch, *, value: float, step: int) ->
     return (
         f"the loss is {value} at step {step} of epoch {state.epoch + 1}; the batch holds {', '.join(names)}. "
         "Look at these masks; else lower optimizer.lr, or say compute.precision = fp32. "
-        f"Earlier checkpoints are intact"
+        "Earlier checkpoints are intact"
+    )
+
+
+def _describe_validation(state: TrainingState, *, value: float) -> str:
+    return (
+        f"the validation loss is {value} after epoch {state.epoch + 1}: the weights are no numbers any more, or close "
+        "to it. Lower optimizer.lr, or say compute.precision = fp32. Earlier checkpoints are intact"
     )
 
 

@@ -41,7 +41,8 @@ from training.stages import calibrate_file
 from training.state import build_state
 
 _log: Final = logging.getLogger(__name__)
-CONFIG_FILE, MODEL_FILE = "config.toml", "model.onnx"
+CONFIG_FILE, MODEL_FILE, TEXT_LOG_FILE = "config.toml", "model.onnx", "run.log"
+_BEFORE_TRAINING: Final = (CONFIG_FILE, TEXT_LOG_FILE)
 #: Real images that file and network are compared on: enough sizes, and some seconds at most.
 _PARITY_IMAGES, _PARITY_PIXELS = 12, 6_000_000
 
@@ -59,11 +60,12 @@ class Run:
 
         Raises:
             ConfigError: no data set is named, or the folder holds something: earlier results are never overwritten.
+                A run that stopped before its first step, as over a mistake in the data, may be started again.
         """
         if config.data.root is None:
             raise ConfigError("no data set: give --data DIR, or data.root in the configuration")
-        if _is_first_process():
-            if folder.exists() and any(folder.iterdir()):
+        if is_first_process():
+            if folder.exists() and any(path.name not in _BEFORE_TRAINING for path in folder.iterdir()):
                 raise ConfigError(
                     f"{folder} holds a run already; go on with it by --resume, or name another folder with --out"
                 )
@@ -119,14 +121,19 @@ def train_run(run: Run) -> None:
     for split in ("train", "val"):
         manifest.split(split)
     train_stage(run, manifest)
-    if _is_first_process():
+    if is_first_process():
         export_run(run, manifest=manifest)
         finish_run(run, manifest=manifest)
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process or the first of several; torchrun and accelerate say so in RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def train_stage(run: Run, manifest: Manifest) -> None:
     """Train until the end, going on from last.pt where there is one."""
-    quiet = not _is_first_process()
+    quiet = not is_first_process()
     with meter("reading", total=len(manifest.split("train")), quiet=quiet) as bar:
         state = build_state(run.config, manifest, out=run.folder, on_read=lambda done: bar.advance())
     last = run.folder / LAST
@@ -224,10 +231,5 @@ def _differences(before: RunConfig, after: RunConfig) -> list[str]:
                 found[prefix + key] = value
         return found
 
-    one, two = flat(before.model_dump()), flat(after.model_dump())
+    one, two = flat(before.deciding()), flat(after.deciding())
     return [key for key in sorted(one.keys() | two.keys()) if one.get(key) != two.get(key)]
-
-
-def _is_first_process() -> bool:
-    """Whether this is the only process or the first of several; torchrun and accelerate say so in RANK."""
-    return os.environ.get("RANK", "0") == "0"

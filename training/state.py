@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -21,7 +22,7 @@ from data.sampling import DefectIndex
 from model.losses import build_loss, effective_number_weights, median_frequency_weights
 from model.segmenter import Segmenter, build
 from training.checkpoint import Checkpoint, CheckpointError
-from training.config import LossSettings, RunConfig
+from training.config import ConfigError, LossSettings, RunConfig
 from training.device import build_accelerator
 from training.optimizer import build_average, build_optimizer, build_schedule
 from training.validate import ValidationScores
@@ -88,6 +89,15 @@ class TrainingState:
         if workers is None:
             workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if on_gpu else 1
         return crop_loader(self.crops, keys=self.keys(), workers=workers, pin_memory=on_gpu)
+
+    def share_statistics(self) -> None:
+        """Give all processes the first one's running statistics, which each has counted on its own crops.
+
+        So all validate one network, the one that is saved, and a resumed run goes on with it.
+        """
+        if self.accelerator.num_processes > 1:
+            for statistic in self.averaged.buffers():
+                broadcast(statistic)
 
     def finish_epoch(self, scores: ValidationScores) -> bool:
         """Count the epoch; whether it is the best so far. A score that is None is worse than any."""
@@ -163,6 +173,7 @@ def build_state(
     torch.manual_seed(config.seed)
     class_map = manifest.class_map
     segmenter = build(config.network.name, class_count=len(class_map), options=config.network.options)
+    _check_sizes(config, stride=segmenter.stride)
     segmenter.to(accelerator.device).to(memory_format=torch.channels_last)
     crops = CropDataset(
         manifest.split("train"),
@@ -191,6 +202,16 @@ def build_state(
     total_steps = len(state.keys()) // config.optimizer.accumulate
     state.schedule = build_schedule(optimizer, settings=config.optimizer, total_steps=total_steps)
     return state
+
+
+def _check_sizes(config: RunConfig, *, stride: int) -> None:
+    """What the first step, or the export after the last one, would stumble over."""
+    for key, size_px in (
+        ("crops.crop_px", config.crops.crop_px),
+        ("artefact.tile_px", config.artefact.tile_px),
+    ):
+        if size_px % stride:
+            raise ConfigError(f"{key} is {size_px}, expected a multiple of the network's stride, {stride}")
 
 
 def _build_loss(settings: LossSettings, index: DefectIndex) -> nn.Module:
