@@ -36,5 +36,5 @@ bench: install  ## speed of a training step and of the exported model, on this m
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/latency.py
 
-serve: install  ## serve runs/demo/model.onnx on http://127.0.0.1:8000
-	$(BIN)/segnet serve --model runs/demo/model.onnx
+serve:  ## the REST service; not built yet: says what to use until it is
+	@echo 'the service is not built yet; until then: $(BIN)/segnet predict IMAGE --model MODEL --out DIR' >&2; exit 1

@@ -24,7 +24,8 @@ from machine import Timing, describe, load, parser, time_in_turns
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.synthetic import SURFACES, SYNTHETIC_CLASSES, draw_part
+from data.synthetic import SYNTHETIC_CLASSES, draw_part
+from data.synthetic_surfaces import SURFACES
 from model.artifact import Artifact
 from model.contract import Provenance
 from model.pooling import set_depth_to_space

@@ -69,12 +69,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: no such file, damaged, not a checkpoint, or of another format.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        archive = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint; has this run finished an epoch?") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); go on from another") from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    try:
+        content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path}: damaged, or no checkpoint ({type(error).__name__}); go on from another, or train anew"
         ) from error

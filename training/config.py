@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data.dataset import CropSettings
 
-
 _NOT_DECIDING: Final[Any] = {"data": {"root", "cache_mb", "workers"}, "tracking": True}
 
 

@@ -96,7 +96,7 @@ class TrainingState:
         So all validate one network, the one that is saved, and a resumed run goes on with it.
         """
         if self.accelerator.num_processes > 1:
-            for statistic in self.averaged.buffers():
+            for statistic in self.averaged_segmenter.buffers():
                 broadcast(statistic)
 
     def finish_epoch(self, scores: ValidationScores) -> bool:
