@@ -2,6 +2,9 @@
 
 import io
 import pickle
+import struct
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from data.files import write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
 _FORMAT = 1
+_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class CheckpointError(ValueError):
@@ -75,8 +79,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); go on from another") from error
     try:
+        _check_sums(archive)
         content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+    except (*_ZIP_DAMAGE, RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path}: damaged, or no checkpoint ({type(error).__name__}); go on from another, or train anew"
         ) from error
@@ -87,3 +92,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if content.keys() != expected:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(expected ^ content.keys()))}; train anew")
     return Checkpoint(**content)
+
+
+def _check_sums(archive: bytes) -> None:
+    """Raise zipfile.BadZipFile for a record that differs from what was written: torch.load would not notice."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as records:
+        damaged = records.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)

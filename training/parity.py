@@ -14,8 +14,12 @@ from model.predictor import Predictor
 
 #: Share of pixels whose label must be the same; the rest are ties that rounding decides.
 LEAST_AGREEMENT: Final = 0.9999
-#: Float32 sums in another order differ by about 1e-5 after a hundred layers.
-LARGEST_PROBABILITY_ERROR: Final = 1e-3
+#: Float32 sums in another order differ by about 1e-5 after a hundred layers, nearly everywhere: where two of the four
+#: values that a pooling compares are equal but for rounding, its position may flip, and a patch of pixels differs
+#: by more (seen: up to 0.005, at no change of a label). So nearly all pixels must be close, and none far.
+CLOSE_PROBABILITY: Final = 1e-3
+LEAST_CLOSE: Final = 0.99
+LARGEST_PROBABILITY_ERROR: Final = 0.05
 
 
 class ParityError(ValueError):
@@ -44,7 +48,7 @@ def prove_parity(
     """
     contract = predictor.contract
     weights = np.array(contract.decision.weights, np.float32)
-    pixels = agreeing = 0
+    pixels = agreeing = close = 0
     largest_error = 0.0
     for view in _views(images, tile_px=contract.tile_px):
         prediction = predictor.predict(view, want_probabilities=True)
@@ -53,20 +57,23 @@ def prove_parity(
         labels = np.argmax(expected * weights[:, None, None], axis=0)
         pixels += labels.size
         agreeing += int((labels == prediction.labels).sum())
-        error = float(np.abs(expected - prediction.probabilities).max())
+        errors = np.abs(expected - prediction.probabilities).max(axis=0)
+        close += int((errors <= CLOSE_PROBABILITY).sum())
+        error = float(errors.max())
         if not np.isfinite(error):
             raise ParityError(
                 "the network gives NaN on a real image; nothing was written. Training diverged: take an "
                 "earlier checkpoint, or train with a smaller learning rate"
             )
         largest_error = max(largest_error, error)
-    agreement = agreeing / pixels
-    if agreement < LEAST_AGREEMENT or largest_error > LARGEST_PROBABILITY_ERROR:
+    agreement, closeness = agreeing / pixels, close / pixels
+    if agreement < LEAST_AGREEMENT or closeness < LEAST_CLOSE or largest_error > LARGEST_PROBABILITY_ERROR:
         raise ParityError(
             f"the exported graph labels {agreement:.4%} of {pixels} pixels as PyTorch does (expected "
-            f"{LEAST_AGREEMENT:.2%}), and probabilities differ by up to {largest_error:.2g} (expected "
-            f"{LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is exported "
-            "wrongly: find it by exporting its parts"
+            f"{LEAST_AGREEMENT:.2%}), gives {closeness:.2%} of them probabilities within "
+            f"{CLOSE_PROBABILITY:g} (expected {LEAST_CLOSE:.0%}), and differs by up to {largest_error:.2g} "
+            f"(expected {LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is "
+            "exported wrongly: find it by exporting its parts"
         )
     return Parity(
         images=len(images), pixels=pixels, label_agreement=agreement, max_probability_error=largest_error
