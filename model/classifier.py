@@ -72,4 +72,3 @@ class Classifier(nn.Module):
             logits = said if logits is None else said + functional.interpolate(logits, scale_factor=2.0)
         assert logits is not None, "there is a head at full resolution"
         return logits
-

@@ -16,7 +16,7 @@ from model.predictor import Predictor
 
 _PANEL_PX: Final = 256
 _GAP_PX: Final = 6
-_HEADING_PX: Final = 34
+_HEADING_PX: Final = 54
 _PAPER, _INK = (250, 250, 248), (40, 44, 52)
 
 
@@ -78,20 +78,19 @@ def _fit(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _heading(width: int, class_map: ClassMap, *, across: int) -> NDArray[np.uint8]:
-    """Column titles above each third, and the colours of the classes at the right."""
+    """The colours of the classes, and under them the titles of the columns."""
     strip = Image.new("RGB", (width, _HEADING_PX), _PAPER)
     pen, font = ImageDraw.Draw(strip), ImageFont.load_default(15)
     for cell in range(across):
         for column, title in enumerate(("part", "labelled", "found")):
             left = cell * (width + 3 * _GAP_PX) // across + column * (_PANEL_PX + 2)
-            pen.text((left + 2, 8), title, fill=_INK, font=font)
-    right = width
-    for class_id in reversed(class_map.defect_ids):
+            pen.text((left + 2, 30), title, fill=_INK, font=font)
+    left = 2
+    for class_id in class_map.defect_ids:
         spec = class_map.classes[class_id]
-        right -= int(pen.textlength(spec.name, font=font)) + 12
-        pen.text((right, 8), spec.name, fill=_INK, font=font)
-        right -= 18
-        pen.rectangle((right, 10, right + 12, 22), fill=spec.color)
+        pen.rectangle((left, 8, left + 12, 20), fill=spec.color)
+        pen.text((left + 18, 6), spec.name, fill=_INK, font=font)
+        left += 18 + int(pen.textlength(spec.name, font=font)) + 16
     return np.asarray(strip)
 
 

@@ -145,8 +145,10 @@ class TrainingState:
             self.averaged.load_state_dict(checkpoint.averaged)
             self.optimizer.load_state_dict(checkpoint.optimizer)
         except (RuntimeError, ValueError) as error:
+            # torch lists every weight, a line each: the first one tells enough.
+            told = [line.strip() for line in str(error).splitlines()][:2][-1]
             raise CheckpointError(
-                f"{path}: another network ({error}); resume with the same config"
+                f"{path}: of another network ({told}); resume with the same config"
             ) from error
         self.schedule.load_state_dict(checkpoint.schedule)
         if self.accelerator.scaler is not None and checkpoint.scaler:

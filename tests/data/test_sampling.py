@@ -21,7 +21,9 @@ def sample(name: str, *, group: str | None = None) -> Sample:
     return Sample(name, Path(f"{name}.png"), Path(f"{name}-mask.png"), "train", group)
 
 
-def with_defects(*boxes: tuple[int, int, int, int, int], size_hw: tuple[int, int] = (40, 60)) -> NDArray[np.uint8]:
+def with_defects(
+    *boxes: tuple[int, int, int, int, int], size_hw: tuple[int, int] = (40, 60)
+) -> NDArray[np.uint8]:
     """Labels with boxes (class id, top, left, height, width)."""
     labels = np.zeros(size_hw, np.uint8)
     for class_id, top, left, height, width in boxes:
