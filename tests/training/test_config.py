@@ -72,7 +72,7 @@ def test_the_last_override_counts_and_others_stay(tmp_path: Path) -> None:
             "[schedule]\nepoch = 3", (), "unknown key schedule.epoch; did you mean epochs?", id="near"
         ),
         pytest.param(
-            "[scedule]\nepochs = 3", (), "unknown key scedule; did you mean schedule?", id="section"
+            "[shedule]\nepochs = 3", (), "unknown key shedule; did you mean schedule?", id="section"
         ),
         pytest.param(
             "", ["crops.augment.rotate=3"], "crops.augment.rotate; did you mean rotate_deg?", id="deep"
