@@ -277,7 +277,7 @@ def test_resuming_with_another_configuration_names_the_keys_that_differ(
         tmp_path / "config.toml", overrides=["optimizer.lr=1.0", "crops.augment.flip=false"]
     )
     with pytest.raises(
-        ConfigError, match="differ in crops.augment.flip, optimizer.lr; a resumed run goes on"
+        ConfigError, match=r"differ in crops.augment.flip, optimizer.lr; a resumed run goes on"
     ):
         Run.resume(tmp_path, config=changed.with_data(Path("/elsewhere")))
 
