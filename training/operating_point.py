@@ -48,6 +48,11 @@ _SAME_IOU: Final = 0.01
 NEUTRAL: Final = int(np.flatnonzero(THRESHOLDS == 0.0)[0])
 
 
+#: Where no OK image can say what false alarms cost, masks say it: the target may cost this share of them at most.
+#: Without it a weak model met its target by calling everything a defect (IoU 0.35 to 0.16 on val, 0.01 on test).
+_LEAST_MASKS: Final = 0.75
+
+
 @dataclass(frozen=True)
 class ScoredImages:
     """Scores of one split under one set of class weights.
@@ -108,7 +113,11 @@ def choose(images: ScoredImages, *, max_escape_rate: float) -> Choice:
     choices = [one for one in found if one is not None and (one.bar_overkill or 0.0) <= MOST_OVERKILL]
     if not choices:
         return _fall_back(images, areas=allowed)
-    return best(choices, ok_images=len(images.is_ng) - ng_images, areas_px=images.areas_px)
+    chosen = best(choices, ok_images=len(images.is_ng) - ng_images, areas_px=images.areas_px)
+    iou = images.mean_defect_iou
+    if not has_ok and iou is not None and iou[chosen.threshold] < _LEAST_MASKS * iou.max():
+        return _fall_back(images, areas=allowed)
+    return chosen
 
 
 def best(choices: list[Choice], *, ok_images: int, areas_px: tuple[int, ...]) -> Choice:

@@ -156,6 +156,13 @@ def test_without_ok_images_masks_decide_below_the_bar() -> None:
     assert choice.bar_overkill is None
 
 
+def test_without_ok_images_the_target_is_not_bought_with_masks() -> None:
+    iou = np.zeros(len(THRESHOLDS))
+    iou[100], iou[180] = 0.4, 0.9
+    choice = choose(scored([140, 150], [], iou=iou), max_escape_rate=0.05)
+    assert (choice.threshold, choice.target_met) == (180, False)
+
+
 def test_of_equal_overkill_the_better_masks_win() -> None:
     good, poor = (np.full(len(THRESHOLDS), value) for value in (0.7, 0.6))
     choices = [choose(scored([140, 150], [90] * 9, iou=iou), max_escape_rate=0.05) for iou in (poor, good)]

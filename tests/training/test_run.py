@@ -22,6 +22,7 @@ from training.config import ConfigError, RunConfig, read_config
 from training.evaluate import evaluate
 from training.loop import read_log
 from training.run import Run, train_run
+from training.showcase import draw_showcase
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 SCORES = {
@@ -196,6 +197,17 @@ def test_predict_writes_what_the_predictor_says(
         assert (tmp_path / "found" / f"{image.stem}-overlay.jpg").is_file()
         verdict = next(line for line in told.splitlines() if str(image) in line)
         assert verdict.startswith("NG" if called_ng[image.stem] else "OK")
+
+
+def test_the_showcase_shows_bad_parts_first_and_one_good_one_last(finished: Run) -> None:
+    picture = draw_showcase(Predictor.open(finished.model), finished.manifest(), rows=2, across=2)
+    assert picture.dtype == np.uint8
+    # Two cells of three panels of 256 px across; the split holds two bad parts, so the fourth cell stays empty.
+    height, width, channels = picture.shape
+    assert (channels, width > 2 * 3 * 256, height > 2 * 256) == (3, True, True)
+    empty, filled = picture[-256:, -3 * 256 :], picture[-256:, : 3 * 256]
+    assert len(np.unique(empty.reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(filled.reshape(-1, 3), axis=0)) > 50
 
 
 def test_a_data_set_without_a_test_split_is_judged_on_val(config: RunConfig, tmp_path: Path) -> None:
