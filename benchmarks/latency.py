@@ -29,7 +29,7 @@ from data.synthetic import SYNTHETIC_CLASSES, draw_part
 from data.synthetic_surfaces import SURFACES
 from model.artifact import Artifact
 from model.contract import Provenance
-from model.pooling import set_depth_to_space
+from model.pooling import set_export_form
 from model.runtime import IMAGE, open_runtime
 from model.segmenter import Segmenter, build
 from training.export import export_artifact
@@ -142,7 +142,7 @@ def export(segmenter: Segmenter, images: NDArray[np.uint8], *, out: Path) -> Art
 def torch_calls(segmenter: Segmenter, image: NDArray[np.uint8]) -> dict[str, Call]:
     """Eager, channels last, argmax included; in the form of training, and once in the form for export."""
     exportable = copy.deepcopy(segmenter)
-    set_depth_to_space(exportable, True)
+    set_export_form(exportable, True)
     pixels = torch.from_numpy(image)
 
     def run(network: nn.Module, *, bf16: bool) -> Tensor:

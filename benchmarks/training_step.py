@@ -93,14 +93,13 @@ def measure(name: str, *, data: Path, threads: int, quick: bool) -> Measured:
         },
         "compute": {"threads": threads},
     }
-    with tempfile.TemporaryDirectory() as folder:
-        state = build_state(parse_config(tree, origin=name), open_dataset(data), out=Path(folder))
-        before_mib = _peak_mib()
-        batches = iter(state.loader())
-        sums = []
-        for epoch in range(1 + epochs):
-            with meter(f"{name}, epoch {epoch}", total=steps) as bar:
-                sums.append(train_epoch(state, batches, bar=bar))
+    state = build_state(parse_config(tree, origin=name), open_dataset(data))
+    before_mib = _peak_mib()
+    batches = iter(state.loader())
+    sums = []
+    for epoch in range(1 + epochs):
+        with meter(f"{name}, epoch {epoch}", total=steps) as bar:
+            sums.append(train_epoch(state, batches, bar=bar))
     speeds = [one.images_per_s for one in sums[1:]]
     precision = "fp32" if state.accelerator.mixed_precision == "no" else state.accelerator.mixed_precision
     del batches  # ends the loader's process, whose memory is known from then on

@@ -27,7 +27,6 @@ def command(
     from data.synthetic import write_synthetic_dataset
     from model.predictor import Predictor
     from training.config import read_config
-    from training.evaluate import evaluate
     from training.report import REPORT_FILE
     from training.run import CONFIG_FILE, TEXT_LOG_FILE, Run, train_run
     from training.showcase import draw_showcase
@@ -44,10 +43,10 @@ def command(
         if not picture.is_file():
             train_run(run)
         manifest, predictor = run.manifest(), Predictor.open(run.model)
-        evaluation = evaluate(predictor, manifest)
         write_atomically(picture, encode_png(draw_showcase(predictor, manifest)))
-    console.print(headline_table(evaluation, title="on drawn parts it never saw, measured on the model file"))
-    console.print(class_table(evaluation))
+    scores = predictor.contract.scores["test"]
+    console.print(headline_table(scores, title="on drawn parts it never saw, measured on the model file"))
+    console.print(class_table(scores))
     first = next(path for path in sorted((data / "images" / "test").iterdir()))
     for what, where in (
         ("what it found", picture),

@@ -1,5 +1,6 @@
 """`segnet evaluate`: how good is this model file, on images it has never seen?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -7,8 +8,6 @@ import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from training.evaluation import Evaluation
 
 
 def command(
@@ -36,6 +35,7 @@ def command(
     from training.evaluate import evaluate
     from training.report import write_results
     from training.report_cases import draw_galleries
+    from training.run_log import LOG_FILE, read_log
 
     manifest = open_dataset(data)
     predictor = Predictor.open(model, device=device)
@@ -49,20 +49,21 @@ def command(
         digest=predictor.digest,
         evaluation=evaluation,
         calibration=read_calibration(model.with_name(CALIBRATION_FILE), decision=contract.decision),
-        log=_log_beside(model),
+        log=read_log(model.with_name(LOG_FILE)),
         galleries=galleries,
     )
     console = Console()
-    console.print(headline_table(evaluation, title=f"{contract.name} on {split}, {predictor.provider}"))
-    console.print(class_table(evaluation))
+    console.print(
+        headline_table(evaluation.scores, title=f"{contract.name} on {split}, {predictor.provider}")
+    )
+    console.print(class_table(evaluation.scores))
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def headline_table(evaluation: "Evaluation", *, title: str) -> "Table":
+def headline_table(scores: Mapping[str, Any], *, title: str) -> "Table":
     """What an inspection line asks first."""
     from rich.table import Table
 
-    scores = evaluation.scores
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_row("images", f"{scores['images']} ({scores['ng_images']} NG, {scores['ok_images']} OK)")
     table.add_row("escape rate (NG called OK)", percent(scores["escape_rate"]))
@@ -75,7 +76,7 @@ def headline_table(evaluation: "Evaluation", *, title: str) -> "Table":
     return table
 
 
-def class_table(evaluation: "Evaluation") -> "Table":
+def class_table(scores: Mapping[str, Any]) -> "Table":
     """Every class's scores; - where the split holds nothing to measure them on."""
     from rich.table import Table
 
@@ -93,9 +94,9 @@ def class_table(evaluation: "Evaluation") -> "Table":
     }
     for heading in columns.values():
         table.add_column(heading, justify="right")
-    for name, scores in evaluation.scores["classes"].items():
+    for name, of_class in scores["classes"].items():
         shown = (
-            percent(scores[column]) if column == "defect_recall" else number(scores[column])
+            percent(of_class[column]) if column == "defect_recall" else number(of_class[column])
             for column in columns
         )
         table.add_row(name, *shown)
@@ -110,13 +111,3 @@ def percent(rate: float | None) -> str:
 def number(score: float | None) -> str:
     """A score for a table."""
     return "-" if score is None else f"{score:.3f}"
-
-
-def _log_beside(model: Path) -> list[dict[str, Any]]:
-    """The log of the run whose folder the model lies in; none for a model on its own."""
-    if not model.with_name("log.jsonl").is_file():
-        return []
-    # Not before it is needed: it brings all of torch.
-    from training.loop import LOG_FILE, read_log
-
-    return read_log(model.with_name(LOG_FILE))

@@ -18,11 +18,11 @@ from torch.nn import functional
 
 
 class _TwoForms(nn.Module):
-    """What `set_depth_to_space` finds and switches."""
+    """What `set_export_form` finds and switches."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth_to_space = False
+        self.export_form = False
 
 
 class MaxPool2x2(_TwoForms):
@@ -37,7 +37,7 @@ class MaxPool2x2(_TwoForms):
         into one channel of x; or, in the form for export, a mask of x's shape and dtype, 1 where a maximum
         stood.
         """
-        if not self.depth_to_space:
+        if not self.export_form:
             values, indices = functional.max_pool2d(x, 2, return_indices=True)
             return values, indices
         values = functional.max_pool2d(x, 2)
@@ -53,18 +53,18 @@ class MaxUnpool2x2(_TwoForms):
         self, values: Float[Tensor, "batch channels half_height half_width"], positions: Tensor
     ) -> Float[Tensor, "batch channels height width"]:
         """Return [batch, channels, 2 * half_height, 2 * half_width]; `positions` come from `MaxPool2x2`."""
-        if not self.depth_to_space:
+        if not self.export_form:
             # On a CPU autocast would run this, and the join after it, in float32: a third of the time.
             with torch.autocast(values.device.type, enabled=False):
                 return functional.max_unpool2d(values, positions, (2, 2))
         return _repeat(values) * positions
 
 
-def set_depth_to_space(module: nn.Module, enabled: bool) -> None:
+def set_export_form(module: nn.Module, enabled: bool) -> None:
     """Switch every pooling module inside `module` to the form for export, or back to native kernels."""
     for part in module.modules():
         if isinstance(part, _TwoForms):
-            part.depth_to_space = enabled
+            part.export_form = enabled
 
 
 def _repeat(x: Tensor) -> Tensor:

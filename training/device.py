@@ -1,15 +1,12 @@
 """Where a run computes and how precisely: one accelerate.Accelerator for CPU, GPU and several processes."""
 
-from pathlib import Path
-
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
 
 from training.config import ComputeSettings, ConfigError
 
 
-def build_accelerator(settings: ComputeSettings, *, accumulate: int, out: Path) -> Accelerator:
+def build_accelerator(settings: ComputeSettings, *, accumulate: int) -> Accelerator:
     """The accelerator that `settings` asks for; under `accelerate launch` or torchrun it is one of several.
 
     Raises:
@@ -29,7 +26,6 @@ def build_accelerator(settings: ComputeSettings, *, accumulate: int, out: Path) 
         cpu=on_cpu,
         mixed_precision=_mixed_precision(settings, on_cpu=on_cpu),
         gradient_accumulation_steps=accumulate,
-        project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "tensorboard")),
     )
 
 

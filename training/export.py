@@ -21,7 +21,7 @@ from data.classes import ClassMap
 from data.files import write_atomically
 from model.artifact import Artifact, open_artifact
 from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
-from model.pooling import set_depth_to_space
+from model.pooling import set_export_form
 from model.predictor import Predictor
 from training.golden import choose_golden, judge_golden
 from training.onnx_graph import ExportError, stamp, trace
@@ -93,8 +93,8 @@ def export_artifact(
     network = copy.deepcopy(segmenter).cpu().float().eval()
     # Parity is proven against the form that was trained, so it covers the change of form as well.
     trained_form = copy.deepcopy(network)
-    set_depth_to_space(trained_form, False)
-    set_depth_to_space(network, True)
+    set_export_form(trained_form, False)
+    set_export_form(network, True)
     graph = trace(network, stride=stride, class_count=class_count)
     with_contract = stamp(graph, contract=contract)
     predictor = Predictor.open(with_contract, device="cpu")

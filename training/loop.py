@@ -1,6 +1,5 @@
 """fit(): epoch, step, validate, keep the best: the life of a run, in its order."""
 
-import json
 import logging
 import math
 import time
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from data.dataset import Batch
-from data.files import write_atomically
 from training.checkpoint import BEST, LAST, save_checkpoint
 from training.progress import Meter, meter
+from training.run_log import LOG_FILE, append_log, keep_log
 from training.state import TrainingState
 from training.validate import ValidationScores, validate
 
 _log: Final = logging.getLogger(__name__)
-LOG_FILE: Final = "log.jsonl"
 
 
 class DivergedError(ValueError):
@@ -112,36 +110,6 @@ def train_epoch(state: TrainingState, batches: Iterator[Batch], *, bar: Meter) -
         bar.advance(note=_note(loss_sum / step, images_per_s=per_s, best=state.best_score))
     spent_s = time.perf_counter() - started_s
     return EpochSums(loss_sum / steps, per_s, waited_s / spent_s, float(state.schedule.get_last_lr()[0]))
-
-
-def append_log(path: Path, row: dict[str, Any]) -> None:
-    """One line more in log.jsonl; numbers that are not there are null. Raises OSError that names the file."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def keep_log(path: Path, *, epochs: int) -> None:
-    """Forget the lines of epochs that a resumed run repeats, and a line that a crash cut off."""
-    rows = [row for row in read_log(path) if row.get("epoch", 0) <= epochs]
-    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of log.jsonl; none when it does not exist. A last line cut off by a crash is left out."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def _trackers(state: TrainingState, *, out: Path) -> list[Any]:

@@ -32,11 +32,12 @@ from training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint
 from training.config import ConfigError, RunConfig, read_config
 from training.evaluate import evaluate
 from training.export import export_artifact, restamp
-from training.loop import LOG_FILE, fit, read_log
+from training.loop import fit
 from training.progress import meter
 from training.provenance import describe_provenance
 from training.report import write_results
 from training.report_cases import draw_galleries
+from training.run_log import LOG_FILE, read_log
 from training.stages import calibrate_file
 from training.state import build_state
 
@@ -135,7 +136,7 @@ def train_stage(run: Run, manifest: Manifest) -> None:
     """Train until the end, going on from last.pt where there is one."""
     quiet = not is_first_process()
     with meter("reading", total=len(manifest.split("train")), quiet=quiet) as bar:
-        state = build_state(run.config, manifest, out=run.folder, on_read=lambda done: bar.advance())
+        state = build_state(run.config, manifest, on_read=lambda done: bar.advance())
     last = run.folder / LAST
     if last.is_file():
         state.restore(load_checkpoint(last), path=last)

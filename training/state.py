@@ -162,7 +162,6 @@ def build_state(
     config: RunConfig,
     manifest: Manifest,
     *,
-    out: Path,
     on_read: Callable[[int], None] = lambda done: None,
 ) -> TrainingState:
     """Read the data, then make network, loss and optimiser as `config` says; nothing is trained yet.
@@ -171,7 +170,7 @@ def build_state(
         ConfigError: this machine cannot do what is asked. DatasetError: a file is in the way, or a split is empty.
         ValueError: no such network, option or loss.
     """
-    accelerator = build_accelerator(config.compute, accumulate=config.optimizer.accumulate, out=out)
+    accelerator = build_accelerator(config.compute, accumulate=config.optimizer.accumulate)
     torch.manual_seed(config.seed)
     class_map = manifest.class_map
     segmenter = build(config.network.name, class_count=len(class_map), options=config.network.options)

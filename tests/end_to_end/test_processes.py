@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.checkpoint import LAST, load_checkpoint
-from training.loop import LOG_FILE, read_log
+from training.run_log import LOG_FILE, read_log
 
 _LONG_S = 300
 

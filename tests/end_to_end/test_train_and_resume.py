@@ -17,7 +17,8 @@ from data.sources import open_dataset
 from training import loop
 from training.checkpoint import LAST, Checkpoint, load_checkpoint
 from training.config import RunConfig, read_config
-from training.loop import LOG_FILE, fit, read_log
+from training.loop import fit
+from training.run_log import LOG_FILE, read_log
 from training.state import TrainingState, build_state
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
@@ -57,9 +58,9 @@ def assert_same_run(one: Path, two: Path) -> None:
     assert logs[0] == logs[1]
 
 
-def start(config: RunConfig, out: Path) -> TrainingState:
+def start(config: RunConfig) -> TrainingState:
     assert config.data.root is not None
-    return build_state(config, open_dataset(config.data.root), out=out)
+    return build_state(config, open_dataset(config.data.root))
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_run_stopped_in_any_epoch_and_resumed_ends_as_if_it_had_not_been(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    fit(start(config, whole), out=whole)
+    fit(start(config), out=whole)
     validate = loop.validate
 
     def stop(*arguments: Any, **named: Any) -> Any:
@@ -86,12 +87,12 @@ def test_a_run_stopped_in_any_epoch_and_resumed_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(loop, "validate", stop)
     with pytest.raises(KeyboardInterrupt):
-        fit(start(config, parts), out=parts)
+        fit(start(config), out=parts)
     monkeypatch.setattr(loop, "validate", validate)
     assert (parts / LAST).exists() == (stopped_in > 1)
     # As a new process would find it: another state of the random numbers.
     torch.manual_seed(12345)
-    resumed = start(config, parts)
+    resumed = start(config)
     if stopped_in > 1:
         resumed.restore(load_checkpoint(parts / LAST), path=parts / LAST)
         assert resumed.epoch == stopped_in - 1
@@ -105,7 +106,7 @@ def test_random_numbers_inside_the_network_go_on_as_well(
     """A network with dropout draws from torch's generator in every step."""
 
     def start_with_dropout(out: Path) -> TrainingState:
-        state = start(config, out)
+        state = start(config)
         state.segmenter.network.register_forward_hook(
             lambda module, _, logits: torch.dropout(logits, 0.3, module.training)
         )
@@ -166,7 +167,7 @@ def test_a_killed_training_goes_on_by_resume(
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    fit(start(config.with_data(tiny_parts), whole), out=whole)
+    fit(start(config.with_data(tiny_parts)), out=whole)
     assert_same_run(whole, out)
 
 

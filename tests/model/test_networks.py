@@ -11,7 +11,7 @@ from segmentation_models_pytorch import encoders
 from torch import nn
 
 from model.peers import PACKAGED_ENCODER
-from model.pooling import set_depth_to_space
+from model.pooling import set_export_form
 from model.residual_segnet import ResidualSegNet
 from model.segmenter import NETWORKS, Segmenter, build
 from model.segnet import segnet
@@ -139,7 +139,7 @@ def test_the_exported_form_agrees_with_the_trained_one(case: Case, open_size: bo
     served = images_of(segmenter, rows=2, columns=1 if open_size else 3, count=3)
     with torch.no_grad():
         expected = segmenter(served).numpy()
-    set_depth_to_space(segmenter, True)
+    set_export_form(segmenter, True)
     path = tmp_path / "network.onnx"
     axes: dict[int, object] = {0: torch.export.Dim("batch", max=64)}
     if open_size:

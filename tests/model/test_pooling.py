@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from model.pooling import MaxPool2x2, MaxUnpool2x2, set_depth_to_space
+from model.pooling import MaxPool2x2, MaxUnpool2x2, set_export_form
 
 
 class PoolAndUnpool(nn.Module):
@@ -24,7 +24,7 @@ def in_both_forms(x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
     found = []
     for enabled in (False, True):
         pair = PoolAndUnpool()
-        set_depth_to_space(pair, enabled)
+        set_export_form(pair, enabled)
         leaf = x.clone().requires_grad_()
         values, unpooled = pair(leaf)
         weights = torch.arange(unpooled.numel(), dtype=x.dtype).reshape(unpooled.shape) % 7
@@ -37,7 +37,7 @@ def in_both_forms(x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
 @pytest.mark.parametrize("enabled", [pytest.param(False, id="native"), pytest.param(True, id="export")])
 def test_a_value_goes_back_to_where_it_stood_and_the_first_of_equals_wins(enabled: bool) -> None:
     pair = PoolAndUnpool()
-    set_depth_to_space(pair, enabled)
+    set_export_form(pair, enabled)
     x = torch.tensor([[1.0, 2, 5, 5], [4, 3, 5, 1], [0, 0, -1, -2], [0, 0, -2, -1]])
     values, unpooled = pair(x[None, None])
     assert values[0, 0].tolist() == [[4, 5], [0, -1]]
@@ -71,7 +71,7 @@ def test_both_forms_agree_bit_for_bit_in_values_and_gradients(
 def test_autocast_keeps_bfloat16_and_the_memory_order(enabled: bool) -> None:
     """A silent float32 here costs a third of the forward pass."""
     pair = PoolAndUnpool()
-    set_depth_to_space(pair, enabled)
+    set_export_form(pair, enabled)
     x = torch.randn(2, 8, 6, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         values, unpooled = pair(x)
@@ -82,7 +82,7 @@ def test_autocast_keeps_bfloat16_and_the_memory_order(enabled: bool) -> None:
 def test_switching_reaches_nested_modules_and_comes_back() -> None:
     nest = nn.Sequential(nn.Sequential(PoolAndUnpool()), MaxPool2x2())
     poolings = [part for part in nest.modules() if isinstance(part, MaxPool2x2 | MaxUnpool2x2)]
-    set_depth_to_space(nest, True)
-    assert [part.depth_to_space for part in poolings] == [True] * 3
-    set_depth_to_space(nest, False)
-    assert [part.depth_to_space for part in poolings] == [False] * 3
+    set_export_form(nest, True)
+    assert [part.export_form for part in poolings] == [True] * 3
+    set_export_form(nest, False)
+    assert [part.export_form for part in poolings] == [False] * 3

@@ -1,7 +1,5 @@
 """What a machine cannot do is said before the data are read."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -25,9 +23,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_refused(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+def test_what_is_not_there_is_refused(settings: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        build_accelerator(ComputeSettings.model_validate(settings), accumulate=1, out=tmp_path)
+        build_accelerator(ComputeSettings.model_validate(settings), accumulate=1)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +39,6 @@ def test_what_is_not_there_is_refused(tmp_path: Path, settings: dict[str, str], 
     ],
 )
 def test_the_precision_is_the_one_wished_or_the_fast_one(
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
     capabilities: dict[str, bool],
@@ -49,7 +46,7 @@ def test_the_precision_is_the_one_wished_or_the_fast_one(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     settings = ComputeSettings.model_validate({"precision": precision, "threads": 1})
-    accelerator = build_accelerator(settings, accumulate=3, out=tmp_path)
+    accelerator = build_accelerator(settings, accumulate=3)
     assert accelerator.mixed_precision == expected
     assert accelerator.device.type == "cpu"
     assert accelerator.gradient_accumulation_steps == 3

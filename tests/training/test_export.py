@@ -141,7 +141,7 @@ def test_the_file_says_what_the_network_says(exported: Exported, size_hw: tuple[
 
 def test_export_leaves_the_network_as_it_was(exported: Exported) -> None:
     assert exported.segmenter.training
-    assert not exported.segmenter.pool.depth_to_space
+    assert not exported.segmenter.pool.export_form
     after = exported.segmenter.state_dict()
     assert all(torch.equal(after[name], value) for name, value in exported.before.items())
 

@@ -12,27 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.sources import open_dataset
 from training import loop
 from training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint
-from training.config import read_config
-from training.loop import LOG_FILE, DivergedError, append_log, fit, keep_log, read_log
-from training.state import TrainingState, build_state
+from training.loop import DivergedError, fit
+from training.run_log import LOG_FILE, append_log, keep_log, read_log
+from training.state import TrainingState
 from training.validate import ValidationScores
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 BuildState = Callable[..., TrainingState]
-
-
-@pytest.fixture
-def build(tiny_config: Path, tiny_parts: Path, tmp_path: Path) -> BuildState:
-    """A tiny run of three epochs of four batches, with `--set` overrides."""
-
-    def build(*overrides: str) -> TrainingState:
-        config = read_config(tiny_config, overrides=overrides)
-        return build_state(config, open_dataset(tiny_parts), out=tmp_path)
-
-    return build
 
 
 @pytest.fixture

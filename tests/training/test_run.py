@@ -20,8 +20,8 @@ from model.predictor import Predictor
 from training.checkpoint import BEST, LAST
 from training.config import ConfigError, RunConfig, read_config
 from training.evaluate import evaluate
-from training.loop import read_log
 from training.run import Run, train_run
+from training.run_log import read_log
 from training.showcase import draw_showcase
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")

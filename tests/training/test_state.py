@@ -8,25 +8,13 @@ import pytest
 import torch
 
 from data.classes import ClassMap
-from data.sources import open_dataset
 from training.checkpoint import Checkpoint, CheckpointError
-from training.config import ConfigError, read_config
-from training.state import TrainingState, build_state
+from training.config import ConfigError
+from training.state import TrainingState
 from training.validate import ValidationScores
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 BuildState = Callable[..., TrainingState]
-
-
-@pytest.fixture
-def build(tiny_config: Path, tiny_parts: Path, tmp_path: Path) -> BuildState:
-    """A tiny run, with `--set` overrides."""
-
-    def build(*overrides: str) -> TrainingState:
-        config = read_config(tiny_config, overrides=overrides)
-        return build_state(config, open_dataset(tiny_parts), out=tmp_path)
-
-    return build
 
 
 @pytest.mark.parametrize(
