@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from data.augment import AugmentSettings, Photometry
 from data.classes import IGNORE_LABEL, ClassMap
 from data.manifest import Sample
+from data.paste import paste_defects
 from data.pixels import PixelStore
 from data.sampling import DefectIndex, SamplingSettings, Target
 
@@ -88,9 +89,17 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         epoch, index = key
         random = np.random.default_rng((self._seed, epoch, index))
         target = self.index.draw(random, settings=self._settings.sampling)
-        image, labels = self._store[target.position]
-        matrix = _crop_matrix(target, labels.shape, settings=self._settings, random=random)
-        image, labels = cut_crop(image, labels, matrix=matrix, crop_px=self._settings.crop_px)
+        image, labels = self._cut(target, random=random)
+        paste_share = self._settings.sampling.paste_share
+        if self.index.shown and not target.at_defect and paste_share and random.random() < paste_share:
+            donor_image, donor_labels = self._cut(self.index.draw_defect(random), random=random)
+            image, labels = paste_defects(
+                image,
+                labels,
+                donor_image=donor_image,
+                donor_labels=donor_labels,
+                class_map=self.index.class_map,
+            )
         image = self._photometry(image, seed=int(random.integers(2**31 - 1)))
         return torch.from_numpy(image), torch.from_numpy(labels).long(), target.position
 
@@ -98,6 +107,14 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
     def samples(self) -> tuple[Sample, ...]:
         """The samples, in the order of their positions."""
         return self._store.samples
+
+    def _cut(
+        self, target: Target, *, random: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The crop around a target, turned, scaled and flipped at random."""
+        image, labels = self._store[target.position]
+        matrix = _crop_matrix(target, labels.shape, settings=self._settings, random=random)
+        return cut_crop(image, labels, matrix=matrix, crop_px=self._settings.crop_px)
 
 
 class CropKeys(Sampler[list[CropKey]]):

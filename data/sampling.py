@@ -30,12 +30,15 @@ class SamplingSettings(BaseModel):
         `defects`: `balanced` with a defect in every crop.
         `uniform`: a point anywhere in any image.
     defect_share: see `balanced`.
+    paste_share: probability that a crop not drawn at a defect gets those of another crop pasted in
+        (`data.paste`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Literal["balanced", "defects", "uniform"] = "balanced"
     defect_share: float = Field(0.5, ge=0.0, le=1.0)
+    paste_share: float = Field(0.0, ge=0.0, le=1.0)
 
     @property
     def share(self) -> float:
@@ -98,13 +101,17 @@ class DefectIndex:
     def draw(self, random: np.random.Generator, *, settings: SamplingSettings) -> Target:
         """The next crop's target, by the settings' policy; a data set without defects is drawn evenly."""
         if self.shown and random.random() < settings.share:
-            by_group = self._regions[self.shown[random.integers(len(self.shown))]]
-            by_image = list(by_group.values())[random.integers(len(by_group))]
-            position = list(by_image)[random.integers(len(by_image))]
-            regions = by_image[position]
-            points = regions[random.integers(len(regions))]
-            y, x = points[random.integers(len(points))]
-            return Target(position, float(y) + 0.5, float(x) + 0.5, True)
+            return self.draw_defect(random)
         position = int(random.integers(len(self.samples)))
         height, width = self.sizes_hw[position]
         return Target(position, float(random.uniform(0, height)), float(random.uniform(0, width)), False)
+
+    def draw_defect(self, random: np.random.Generator) -> Target:
+        """A target at a defect, by the `balanced` policy; there must be one (`shown`)."""
+        by_group = self._regions[self.shown[random.integers(len(self.shown))]]
+        by_image = list(by_group.values())[random.integers(len(by_group))]
+        position = list(by_image)[random.integers(len(by_image))]
+        regions = by_image[position]
+        points = regions[random.integers(len(regions))]
+        y, x = points[random.integers(len(points))]
+        return Target(position, float(y) + 0.5, float(x) + 0.5, True)
