@@ -75,10 +75,10 @@ def measure(name: str, *, data: Path, threads: int, quick: bool) -> Measured:
     """
     import torch
 
+    from data.progress import meter
     from data.sources import open_dataset
     from training.config import parse_config
     from training.loop import train_epoch
-    from training.progress import meter
     from training.state import build_state
 
     steps, epochs = (2, 1) if quick else (_STEPS, _EPOCHS)

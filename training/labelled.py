@@ -9,7 +9,7 @@ from data.classes import ClassMap
 from data.images import read_image
 from data.manifest import Sample
 from data.masks import read_labels
-from training.progress import meter
+from data.progress import meter
 
 
 class PairError(ValueError):

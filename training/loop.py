@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from data.dataset import Batch
+from data.progress import Meter, meter
 from training.checkpoint import BEST, LAST, save_checkpoint
-from training.progress import Meter, meter
 from training.run_log import LOG_FILE, append_log, keep_log
 from training.state import TrainingState
 from training.validate import ValidationScores, validate

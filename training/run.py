@@ -24,6 +24,7 @@ from data.classes import ClassMap
 from data.files import write_atomically
 from data.images import read_image
 from data.manifest import Manifest, Sample
+from data.progress import meter
 from data.sources import open_dataset
 from model.artifact import Artifact
 from model.predictor import Predictor
@@ -33,7 +34,6 @@ from training.config import ConfigError, RunConfig, read_config
 from training.evaluate import evaluate
 from training.export import export_artifact, restamp
 from training.loop import fit
-from training.progress import meter
 from training.provenance import describe_provenance
 from training.report import write_results
 from training.report_cases import draw_galleries
