@@ -1,8 +1,9 @@
 """One inspected image: its row in every table, and the line of the journal that all tables are made from."""
 
-import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
 
 from data.defects import Defect
 
@@ -37,22 +38,14 @@ class Inspection:
     size_bytes: int = 0
     mtime_ns: int = 0
 
-    def to_line(self) -> str:
+    def to_line(self) -> bytes:
         """One line of JSON, without the line's end."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return _PLAIN.dump_json(self)
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Inspection":
         """The reverse. Raises ValueError for a line that is cut off or of another kind."""
-        plain: dict[str, Any] = json.loads(line)
-        try:
-            defects = tuple(
-                Defect(
-                    **{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}
-                )
-                for one in plain.pop("defects")
-            )
-            inspection = cls(**plain, defects=defects)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no inspection: {error}") from error
-        return replace(inspection, reasons=tuple(inspection.reasons))
+        return _PLAIN.validate_json(line)
+
+
+_PLAIN: Final = TypeAdapter(Inspection)
