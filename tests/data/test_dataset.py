@@ -306,3 +306,20 @@ def test_an_epoch_without_a_step_is_refused() -> None:
 def test_a_crop_size_that_no_network_takes_is_refused(crop_px: int) -> None:
     with pytest.raises(ValidationError, match="crop_px"):
         CropSettings(crop_px=crop_px)
+
+
+def test_with_a_paste_share_crops_of_sound_parts_show_defects_of_others_each_time_alike(tmp_path: Path) -> None:
+    sound = np.zeros((64, 64), np.uint8)
+    pitted = sound.copy()
+    pitted[30:34, 30:34] = 2
+    samples = (write(tmp_path, sound, name="sound"), write(tmp_path, pitted, name="pitted"))
+    settings = CropSettings.model_validate(
+        {"crop_px": CROP, "sampling": {"defect_share": 0.0, "paste_share": 1.0}, "augment": dict(EXACT_TURNS)}
+    )
+    crops = CropDataset(samples, class_map=CLASSES, settings=settings, seed=0)
+    drawn = [crops[0, index] for index in range(40)]
+    of_sound = [labels for _, labels, position in drawn if position == 0]
+    assert any((labels == 2).any() for labels in of_sound)
+    again = CropDataset(samples, class_map=CLASSES, settings=settings, seed=0)[0, 7]
+    assert torch.equal(again[0], drawn[7][0])
+    assert torch.equal(again[1], drawn[7][1])
