@@ -23,6 +23,9 @@ COMMANDS = {
     "evaluate": "Score a model on a split, and write the report.",
     "show": "Print what a model promises: classes, scores, where it comes from.",
     "predict": "Find defects in images with a model.",
+    "inspect": "Inspect a folder of parts: masks, measured defects, verdicts, a report.",
+    "recipe": "Write and explain the rules that turn defects into OK, NG or REVIEW.",
+    "keys": "Make API keys for the service, with their scopes.",
 }
 """Subcommand -> its help line; `cli/NAME.py` holds the function `command`, or a Typer `app` of several."""
 

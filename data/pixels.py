@@ -32,7 +32,7 @@ def read_pair(sample: Sample, *, class_map: ClassMap) -> tuple[Image, Labels]:
     if image.shape[:2] != labels.shape:
         raise DatasetError(
             f"{sample.mask}: the mask is {labels.shape[1]} x {labels.shape[0]} px, its image "
-            f"{image.shape[1]} x {image.shape[0]} px; draw it on this very image"
+            f"{image.shape[1]} x {image.shape[0]} px; draw it on this very image; {_DOCTOR}"
         )
     return image, labels
 

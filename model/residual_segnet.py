@@ -39,7 +39,7 @@ class ResidualSegNet(nn.Module):
     Args:
         class_count: channels of the logits.
         widths: channels of the stages, full resolution first; as many stages, as many poolings.
-        convs: 3x3 convolutions of each stage; the decoder mirrors them. Default: SegNet's.
+        convs: 3x3 convolutions of each stage; the decoder mirrors them. Default: SegNet's, for at most five stages.
         block_residual: residual functions inside the stages.
         concat_skip: the encoder's map of the same scale joins the unpooled one.
         stacking: how residual functions follow each other, see `model.stacking`.
@@ -66,8 +66,7 @@ class ResidualSegNet(nn.Module):
         prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        convs = tuple(convs) if convs is not None else SEGNET_CONVS[: len(widths)]
-        _check(widths, convs=convs)
+        convs = _convs_of_stages(widths, given=convs)
         self.class_count = class_count
         self.stride = 2 ** len(widths)
         self.encoder = nn.ModuleList(
@@ -109,9 +108,19 @@ class ResidualSegNet(nn.Module):
         return logits
 
 
-def _check(widths: Sequence[int], *, convs: Sequence[int]) -> None:
+def _convs_of_stages(widths: Sequence[int], *, given: Sequence[int] | None) -> tuple[int, ...]:
     """A configuration file can say anything; say what is wrong with it before torch does."""
     if not widths or any(not isinstance(width, int) or width < 1 for width in widths):
         raise ValueError(f"widths {list(widths)}; expected one whole number above 0 for each stage")
+    if given is None and len(widths) > len(SEGNET_CONVS):
+        raise ValueError(
+            f"widths {list(widths)} are {len(widths)} stages, and convs, left out, are SegNet's "
+            f"{list(SEGNET_CONVS)}, enough for {len(SEGNET_CONVS)}; give convs too, one whole number above 0 "
+            f"for each stage, or at most {len(SEGNET_CONVS)} widths"
+        )
+    convs = SEGNET_CONVS[: len(widths)] if given is None else tuple(given)
     if len(convs) != len(widths) or any(not isinstance(count, int) or count < 1 for count in convs):
-        raise ValueError(f"convs {list(convs)} for {len(widths)} stages; expected a number above 0 for each")
+        raise ValueError(
+            f"convs {list(convs)} for {len(widths)} stages; expected one whole number above 0 for each"
+        )
+    return convs

@@ -194,23 +194,21 @@ class _OpenVino:
             raise DeviceError(
                 "asked for openvino, which is not installed; install the extra `openvino`, or ask for cpu"
             )
-        import openvino
+        from model.openvino_graph import OpenVinoGraph
 
         self._weights = artifact.contract.decision.weights
         # float32: on processors with bfloat16 units it would round otherwise, and labels would differ.
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
         try:
-            self._compiled = core.compile_model(core.read_model(artifact.model_bytes), "CPU", settings)
+            self._graph = OpenVinoGraph(artifact.model_bytes, settings=settings)
         except RuntimeError as error:
             raise _unloadable(artifact, error) from error
-        self._request = self._compiled.create_infer_request()
 
     @property
     def provider(self) -> str:
-        return f"OpenVINO {' '.join(self._compiled.get_property('EXECUTION_DEVICES'))}"
+        return f"OpenVINO {' '.join(self._graph.devices)}"
 
     @property
     def is_gpu(self) -> bool:
@@ -228,9 +226,7 @@ class _OpenVino:
                 f"OpenVINO cannot change decision weights per call (asked for {tuple(decision_weights)}, the "
                 f"file has {self._weights}); ask for cpu, or write them into the file: `segnet calibrate`"
             )
-        self._request.infer({IMAGE: np.ascontiguousarray(image_batch)})
-        # Copies: the request's own memory is overwritten by the next call.
-        return {name: np.array(self._request.get_tensor(name).data) for name in want}
+        return self._graph.run(image_batch, want=want)
 
 
 def _unloadable(artifact: Artifact, error: Exception) -> ArtifactError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.classes import ClassMap
 from data.manifest import Manifest, Sample
+from data.pixels import read_pair
 from data.regions import find_regions
 from model.contract import Decision
 from training.calibration import Calibration, ImageScore, OperatingPoint
@@ -26,7 +27,7 @@ from training.image_scores import (
     scores_by_area,
     weigh,
 )
-from training.labelled import check_classes, read_pair, watched
+from training.labelled import check_classes, watched
 from training.operating_point import NEUTRAL, Choice, ScoredImages, best, choose
 
 _log: Final = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def calibrate(
 
     Raises:
         CalibrationError: the target is no rate, or the split is "test".
-        DatasetError, PairError: the split is empty, a mask does not fit, or the classes are not the model's.
+        DatasetError, PairError: the split is empty, a file is broken, or the classes are not the model's.
     """
     if not 0.0 <= max_escape_rate < 1.0:
         raise CalibrationError(f"max_escape_rate is {max_escape_rate}, but a rate in [0, 1) was expected")

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from data.classes import ClassMap
 from data.manifest import Manifest, Sample
+from data.pixels import read_pair
 from data.regions import find_regions
 from model.contract import Contract, Decision
 from training.evaluation import Evaluation, ImageRow
 from training.image_scores import NEVER, THRESHOLDS, scores_by_area, weigh
-from training.labelled import check_classes, read_pair, watched
+from training.labelled import check_classes, watched
 from training.metrics import Confusion, Reliability, escape_rate, overkill_rate
 from training.region_metrics import BoundaryScore, DefectCounts
 
@@ -57,8 +58,7 @@ def evaluate(model: Predicts, manifest: Manifest, *, split: str = "test") -> Eva
     `training.region_metrics` for what each number means; null: the split holds nothing to measure it on.
 
     Raises:
-        DatasetError, PairError: the split is empty, a mask does not fit, or the classes are not the model's.
-        ImageError, MaskError: a file cannot be read.
+        DatasetError, PairError: the split is empty, a file is broken, or the classes are not the model's.
     """
     class_map = manifest.class_map
     check_classes(model.contract.classes, data_classes=class_map)

@@ -66,15 +66,7 @@ def export_artifact(
         OSError: the file cannot be written.
     """
     stride, class_count = _shape_of(segmenter)
-    if len(classes) != class_count:
-        raise ExportError(
-            f"{len(classes)} classes ({', '.join(classes.names)}) for a network of {class_count}; "
-            "expected the classes it was trained on"
-        )
-    if not validation_images:
-        raise ExportError(
-            "no validation image: without one, file and network cannot be compared; give at least one"
-        )
+    _check_parts(classes, class_count=class_count, images=validation_images)
     contract = Contract(
         name=name,
         version=version,
@@ -90,25 +82,17 @@ def export_artifact(
         golden=GoldenSample(image_png=b"", labels_png=b""),
         notes=notes,
     )
-    network = copy.deepcopy(segmenter).cpu().float().eval()
-    # Parity is proven against the form that was trained, so it covers the change of form as well.
-    trained_form = copy.deepcopy(network)
-    set_export_form(trained_form, False)
-    set_export_form(network, True)
-    graph = trace(network, stride=stride, class_count=class_count)
-    with_contract = stamp(graph, contract=contract)
-    predictor = Predictor.open(with_contract, device="cpu")
-    parity = prove_parity(trained_form, predictor, images=validation_images)
-    golden = choose_golden(predictor, images=validation_images)
-    contract = contract.model_copy(update={"parity": parity, "golden": golden})
+    trained_form, exportable = _two_forms(segmenter)
+    graph = trace(exportable, stride=stride, class_count=class_count)
+    contract = _measured(contract, graph=graph, trained_form=trained_form, images=validation_images)
     artifact = _write_checked(stamp(graph, contract=contract), out=out)
     _log.info(
         "wrote %s: %.1f MB, digest %s, labels agree on %.4f %% of %d pixels",
         out,
         len(artifact.model_bytes) / 1e6,
         artifact.short_digest,
-        100 * parity.label_agreement,
-        parity.pixels,
+        100 * contract.parity.label_agreement,
+        contract.parity.pixels,
     )
     return artifact
 
@@ -158,6 +142,45 @@ def _shape_of(segmenter: nn.Module) -> tuple[int, int]:
     assert isinstance(stride, int), "a segmenter has a stride"
     assert isinstance(class_count, int), "a segmenter has a class_count"
     return stride, class_count
+
+
+def _check_parts(classes: ClassMap, *, class_count: int, images: Sequence[NDArray[np.uint8]]) -> None:
+    """What makes no model is refused before the exporter takes its seconds."""
+    if len(classes) != class_count:
+        raise ExportError(
+            f"{len(classes)} classes ({', '.join(classes.names)}) for a network of {class_count}; "
+            "expected the classes it was trained on"
+        )
+    if not images:
+        raise ExportError(
+            "no validation image: without one, file and network cannot be compared; give at least one"
+        )
+
+
+def _two_forms(segmenter: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Copies in float32 on the CPU: as it was trained, and as it is exported."""
+    trained_form = copy.deepcopy(segmenter).cpu().float().eval()
+    exportable = copy.deepcopy(trained_form)
+    set_export_form(trained_form, False)
+    set_export_form(exportable, True)
+    return trained_form, exportable
+
+
+def _measured(
+    contract: Contract,
+    *,
+    graph: onnx.ModelProto,
+    trained_form: nn.Module,
+    images: Sequence[NDArray[np.uint8]],
+) -> Contract:
+    """The contract with what only the file itself can tell: its parity and its golden sample.
+
+    Parity is proven against the form that was trained, so it covers the change of form as well.
+    """
+    predictor = Predictor.open(stamp(graph, contract=contract), device="cpu")
+    parity = prove_parity(trained_form, predictor, images=images)
+    golden = choose_golden(predictor, images=images)
+    return contract.model_copy(update={"parity": parity, "golden": golden})
 
 
 def _write_checked(contents: bytes, *, out: Path) -> Artifact:

@@ -10,19 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from data.charts import lines
 from data.files import write_atomically
+from data.page import render_page
 from model.contract import Contract
 from training.calibration import Calibration
 from training.evaluation import Evaluation, ImageRow
 from training.report_cases import Gallery
-from training.report_charts import lines, reliability, score_histogram
+from training.report_charts import reliability, score_histogram
 from training.report_curves import draw_trade_off, legend, loss_series, margins, quality_series
 from training.report_rows import class_rows, confusion_rows, provenance_rows, tiles
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
-
+_TEMPLATE: Final = Path(__file__).parent / "templates" / "report.html.j2"
 
 METRICS_FILE: Final = "metrics.json"
 IMAGES_FILE: Final = "images.csv"
@@ -116,12 +115,10 @@ def render_report(
         galleries: from `training.report_cases.draw_galleries`.
         config_text: the run's configuration, folded away at the end.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     scores, rows, split = evaluation.scores, evaluation.rows, evaluation.split
     loss, quality = loss_series(log), quality_series(log)
-    return environment.get_template("report.html.j2").render(
+    pieces = render_page(
+        _TEMPLATE,
         title=contract.name,
         subtitle=f"{contract.created_at:%d %B %Y} · model {digest[:12]}",
         lede=verdict_in_words(rows),
@@ -146,6 +143,7 @@ def render_report(
         provenance=provenance_rows(contract, digest=digest, calibration=calibration),
         config_text=config_text,
     )
+    return "".join(pieces)
 
 
 def verdict_in_words(rows: Sequence[ImageRow]) -> str:

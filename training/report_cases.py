@@ -17,8 +17,8 @@ from data.classes import IGNORE_LABEL, ClassMap
 from data.images import encode_jpeg
 from data.manifest import Manifest, Sample
 from data.masks import overlay
+from data.pixels import read_pair
 from training.evaluation import Evaluation, ImageRow
-from training.labelled import read_pair
 
 #: Longest side of a picture, and of what is shown of a larger image, in pixels.
 _SHOWN_PX: Final = 420

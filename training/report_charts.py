@@ -1,102 +1,12 @@
-"""Charts of the report as inline SVG: no script, no font, no network; colours come from the page's style.
-
-Every function returns safe markup: numbers are formatted here and every text is escaped.
-"""
+"""Charts of the model's report as inline SVG, in the frame of `data.charts`."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from data.charts import Frame, Series, percent, plain, round_step
 from training.metrics import ReliabilityBin
-
-_WIDTH: Final = 520
-_HEIGHT: Final = 260
-_LEFT: Final = 46
-_RIGHT: Final = 14
-_TOP: Final = 14
-_BOTTOM: Final = 38
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line: points in data units, in drawing order, with the style class that gives its colour."""
-
-    name: str
-    points: tuple[tuple[float, float], ...]
-    style: str = "line-a"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A plot area with linear axes from `x_range` and `y_range` to pixels of the view box."""
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    x_label: str
-    y_label: str
-    x_text: Callable[[float], str] = field(default=lambda value: plain(value))
-    y_text: Callable[[float], str] = field(default=lambda value: plain(value))
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return _LEFT + (value - low) / (high - low or 1.0) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return _HEIGHT - _BOTTOM - (value - low) / (high - low or 1.0) * (_HEIGHT - _TOP - _BOTTOM)
-
-    def path(self, points: Sequence[tuple[float, float]]) -> str:
-        """Data points as an SVG path."""
-        return "M" + "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
-
-    def draw(self, marks: Sequence[str], *, title: str) -> Markup:
-        """Axes, grid and labels around marks that are already safe."""
-        base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-        parts = [
-            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
-            f"<title>{escape(title)}</title>",
-        ]
-        for tick in ticks(*self.y_range):
-            at = self.y(tick)
-            parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
-            text = escape(self.y_text(tick))
-            parts.append(f'<text class="tick end" x="{_LEFT - 7}" y="{at + 3.5:.1f}">{text}</text>')
-        for tick in ticks(*self.x_range):
-            at = self.x(tick)
-            parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{base}" y2="{base + 4}"/>')
-            parts.append(
-                f'<text class="tick mid" x="{at:.1f}" y="{base + 16}">{escape(self.x_text(tick))}</text>'
-            )
-        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')
-        parts.append(f'<text class="label mid" x="{(_LEFT + right) / 2:.0f}" y="{_HEIGHT - 5}">')
-        parts.append(f"{escape(self.x_label)}</text>")
-        parts.append(f'<text class="label" x="{_LEFT}" y="{_TOP - 3}">{escape(self.y_label)}</text>')
-        return Markup("".join([*parts, *marks, "</svg>"]))
-
-
-def lines(series: Sequence[Series], *, x_label: str, y_label: str, title: str) -> Markup | None:
-    """Lines over a common axis, the last point of each marked; None when no line has a finite point."""
-    series = [
-        Series(one.name, points, one.style)
-        for one in series
-        if (points := tuple(point for point in one.points if all(map(math.isfinite, point))))
-    ]
-    if not series:
-        return None
-    values_x = [x for one in series for x, _ in one.points]
-    values_y = [y for one in series for _, y in one.points]
-    frame = Frame(
-        _nice(min(values_x), max(values_x)), _nice(min(0.0, *values_y), max(values_y)), x_label, y_label
-    )
-    marks = []
-    for one in series:
-        marks.append(f'<path class="{one.style}" d="{frame.path(one.points)}"/>')
-        x, y = one.points[-1]
-        marks.append(f'<circle class="{one.style} dot" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3"/>')
-    return frame.draw(marks, title=title)
 
 
 def score_histogram(
@@ -107,7 +17,7 @@ def score_histogram(
         return None
     everything = [*ok_scores, *ng_scores, threshold]
     # Bins start at the threshold, so that none holds images of both verdicts.
-    step = _round_step((max(everything) - min(everything) + 1.0) / bins)
+    step = round_step((max(everything) - min(everything) + 1.0) / bins)
     first = math.floor((min(everything) - threshold) / step) - 1
     bins = math.floor((max(everything) - threshold) / step) + 2 - first
     low, high = threshold + first * step, threshold + (first + bins) * step
@@ -128,17 +38,14 @@ def score_histogram(
         "images: OK above the line, NG below",
         y_text=lambda value: plain(abs(value)),
     )
-    zero, wide = frame.y(0.0), frame.x(low + step) - frame.x(low) - 1
     marks = []
     for at, (good, bad) in enumerate(zip(ok, ng, strict=True)):
-        x = frame.x(low + at * step) + 0.5
-        for count, style, top in ((good, "ok", frame.y(good)), (bad, "ng", zero)):
-            if count:
-                size = f'width="{wide:.1f}" height="{zero - frame.y(count):.1f}"'
-                marks.append(f'<rect class="bar-{style}" x="{x:.1f}" y="{top:.1f}" {size}/>')
-    bar = frame.x(threshold)
-    marks.append(f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{zero:.1f}" y2="{zero:.1f}"/>')
-    marks.append(_upright(bar, "called NG →", end=bar > _WIDTH * 0.8))
+        start = low + at * step
+        for value, style in ((good, "bar-ok"), (-bad, "bar-ng")):
+            if value:
+                marks.append(frame.bar(start, start + step, value, style=style))
+    marks.append(frame.across(0.0, style="axis"))
+    marks.append(frame.upright(threshold, "called NG →"))
     return frame.draw(marks, title="Image scores of OK and NG parts, with the decision threshold")
 
 
@@ -153,10 +60,7 @@ def trade_off(
     )
     marks = []
     if target is not None:
-        at = frame.y(target)
-        marks.append(
-            f'<line class="threshold" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        )
+        marks.append(frame.across(target, style="threshold"))
     marks += [f'<path class="{one.style}" d="{frame.path(one.points)}"/>' for one in curves if one.points]
     if chosen is not None:
         x, y = frame.x(chosen[0]), frame.y(chosen[1])
@@ -181,44 +85,4 @@ def reliability(bins: Sequence[ReliabilityBin]) -> Markup | None:
         )
     return frame.draw(
         marks, title="Reliability: stated confidence against the share of pixels that are right"
-    )
-
-
-def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """At most about `most` round numbers from low to high."""
-    step = _round_step((high - low) / most)
-    first = math.ceil(low / step - 1e-9)
-    return [round(at * step, 10) for at in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def plain(value: float) -> str:
-    """A tick's number without tails."""
-    return f"{value:,.6g}"
-
-
-def percent(value: float) -> str:
-    """A share as a percentage."""
-    return f"{value * 100:.3g} %"
-
-
-def _nice(low: float, high: float) -> tuple[float, float]:
-    """The range widened to round numbers."""
-    if high <= low:
-        high = low + 1.0
-    step = _round_step((high - low) / 6)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-
-
-def _round_step(raw: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(raw or 1.0))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * (1 - 1e-9))
-
-
-def _upright(at: float, text: str, *, end: bool) -> str:
-    """A threshold line with its name beside the top."""
-    side, anchor = (-6, " end") if end else (6, "")
-    return (
-        f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>'
-        f'<text class="label{anchor}" x="{at + side:.1f}" y="{_TOP + 12}">{escape(text)}</text>'
     )

@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from data.charts import Series
 from training.calibration import Calibration
 from training.evaluation import ImageRow
-from training.report_charts import Series, trade_off
+from training.report_charts import trade_off
 
 #: What is drawn of a log row, by dotted name, with what the legend calls it.
 _LOSS: Final = {"train.loss": "training crops", "val.loss": "validation images"}

@@ -308,7 +308,9 @@ def test_a_crop_size_that_no_network_takes_is_refused(crop_px: int) -> None:
         CropSettings(crop_px=crop_px)
 
 
-def test_with_a_paste_share_crops_of_sound_parts_show_defects_of_others_each_time_alike(tmp_path: Path) -> None:
+def test_with_a_paste_share_crops_of_sound_parts_show_defects_of_others_each_time_alike(
+    tmp_path: Path,
+) -> None:
     sound = np.zeros((64, 64), np.uint8)
     pitted = sound.copy()
     pitted[30:34, 30:34] = 2

@@ -229,6 +229,12 @@ def test_encoder_weights_are_read_from_a_local_file(tmp_path: Path) -> None:
         pytest.param("residual_segnet", {"stacking": "eular"}, "nearest is 'euler'", id="stacking"),
         pytest.param("residual_segnet", {"widths": [8, 0]}, "expected one whole number", id="width"),
         pytest.param("residual_segnet", {"widths": [8], "convs": [2, 2]}, "for 1 stages", id="convs"),
+        pytest.param(
+            "residual_segnet",
+            {"widths": [8] * 6},
+            r"widths \[8, 8, 8, 8, 8, 8\] are 6 stages.* \[2, 2, 3, 3, 3\], enough for 5; give convs too",
+            id="six widths without convs",
+        ),
         pytest.param("residual_segnet", {"prior": [1.0]}, "expected 3 shares", id="prior"),
         pytest.param("residual_segnet", {"std": [0.0, 1.0, 1.0]}, "std above 0", id="std"),
         pytest.param("peer", {"arch": "unnet"}, "nearest is 'unet'", id="architecture"),

@@ -16,7 +16,6 @@ from data.masks import encode_labels
 from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
 from training.evaluate import evaluate
 from training.evaluation import Evaluation
-from training.labelled import PairError
 
 CLASSES = ClassMap.from_names(["background", "scratch", "pit"])
 
@@ -186,7 +185,7 @@ def test_rows_as_a_table_name_the_verdict(judged: Evaluation) -> None:
 def test_a_mask_of_another_size_names_the_file(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, TRUTHS)
     manifest.samples[0].mask.write_bytes(encode_labels(grid("00"), CLASSES))
-    with pytest.raises(PairError, match=r"part0-mask\.png: the mask is 2x1 px, its image 5x4 px"):
+    with pytest.raises(DatasetError, match=r"part0-mask\.png: the mask is 2 x 1 px, its image 5 x 4 px"):
         evaluate(FakePredictor(SAID), manifest)
 
 

@@ -23,7 +23,7 @@ from training.evaluation import Evaluation, ImageRow
 from training.metrics import ReliabilityBin
 from training.report import render_report, verdict_in_words, write_report, write_results
 from training.report_cases import draw_galleries
-from training.report_charts import lines, score_histogram, ticks
+from training.report_charts import score_histogram
 from training.report_curves import loss_series, margins, quality_series
 
 CLASSES = ClassMap(
@@ -271,7 +271,6 @@ def test_curves_come_from_the_log_and_skip_what_is_null() -> None:
     mean, defect = quality_series(LOG)
     assert (len(mean.points), defect.points) == (2, ((2.0, 0.5),))
     assert loss_series([{"epoch": 1}]) == []
-    assert lines([], x_label="x", y_label="y", title="t") is None
 
 
 def test_an_image_that_never_fires_is_drawn_left_of_all_others() -> None:
@@ -291,18 +290,6 @@ def test_no_bar_of_the_histogram_spans_the_threshold() -> None:
     assert len(bars) == 4
     for x, width, style in bars:
         assert (x + width <= at + 0.1) == (style == "bar-ok")
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (-3.0, 9.0, [-2.0, 0.0, 2.0, 4.0, 6.0, 8.0]),
-        (0.0, 0.0, [0.0]),
-    ],
-)
-def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_galleries_show_each_kind_of_mistake_once_per_part(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""The same inspection over the nodes of a Ray cluster: actors hold the model, the driver alone writes the journal.
+
+An actor that dies is started anew by Ray, on whatever node is left, and what it was at is done again: files are written
+whole or not at all and rows only by the driver, so nothing is lost or told twice. The output folder has to be one that
+every node sees at the same path.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.util import ActorPool
+
+from app.inspection import Inspection
+from app.inspector import Inspector, Stems
+from app.sources import ImageFile, Source
+from model.predictor import Predictor
+from model.recipe import Recipe
+from model.runtime import Device
+
+_TRIES: Final = 5
+"""How often an image is begun again when its actor died; an image that kills each is no accident."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every actor needs to know; all of it travels."""
+
+    source: Source
+    model: bytes
+    recipe: Recipe
+    out: Path
+    write_overlays: bool
+    device: Device
+    require_device: bool
+
+    @classmethod
+    def of(cls, inspector: Inspector, *, model: bytes, device: Device, require_device: bool) -> "Job":
+        """The same work as this inspector's; `model` is the bytes of its file."""
+        return cls(
+            source=inspector.source,
+            model=model,
+            recipe=inspector.recipe,
+            out=inspector.out.resolve(),
+            write_overlays=inspector.write_overlays,
+            device=device,
+            require_device=require_device,
+        )
+
+
+class _Actor:
+    """One predictor in one process, on whichever node Ray puts it."""
+
+    def __init__(self, job: Job, threads: int) -> None:
+        predictor = Predictor.open(job.model, device=job.device, require=job.require_device, threads=threads)
+        self._inspector = Inspector(job.source, predictor, job.recipe, job.out, job.write_overlays)
+
+    def inspect(self, file: ImageFile, stem: str) -> Inspection:
+        return self._inspector.inspect(file, stem=stem)
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Join a cluster, or without an address start one on this machine; left at the end."""
+    ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def inspect_with_ray(
+    files: Iterable[ImageFile | None], *, job: Job, stems: Stems, actors: int, cpus_per_actor: int = 1
+) -> Iterator[Inspection]:
+    """Rows of files in the order in which they are done, by `actors` processes; inside `ray_cluster`.
+
+    Raises:
+        ray.exceptions.RayError: an image that every actor died of, or no node left.
+    """
+    gpus = 1 if job.device in ("cuda", "tensorrt") else 0
+    remote: Any = ray.remote(
+        num_cpus=cpus_per_actor, num_gpus=gpus, max_restarts=-1, max_task_retries=_TRIES
+    )(_Actor)
+    shared = ray.put(job)
+    pool: Any = ActorPool([remote.remote(shared, cpus_per_actor) for _ in range(actors)])
+    for file in files:
+        if file is None:
+            while pool.has_next():
+                yield pool.get_next_unordered()
+            continue
+        stems.give([file.key])
+        pool.submit(lambda actor, value: actor.inspect.remote(*value), (file, stems[file.key]))
+        while pool.has_next() and not pool.has_free():
+            yield pool.get_next_unordered()
+    while pool.has_next():
+        yield pool.get_next_unordered()
