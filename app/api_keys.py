@@ -96,39 +96,47 @@ def read_keys(path: Path) -> KeyRing:
     """The keys of a file: one a line; empty lines and those that begin with # are passed over.
 
     Raises:
-        KeysError: a line that is no key, a name twice, or no key at all; says which line.
+        KeysError: a line that is no key, a name twice, or no key at all; says where.
         OSError: the file cannot be read.
     """
-    keys = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            try:
-                keys.append(ApiKey.from_line(line))
-            except KeysError as error:
-                raise KeysError(f"{path}, line {number}: {error}") from error
+    keys = _parse(path.read_text(encoding="utf-8"), path=path)
     if not keys:
         raise KeysError(
             f"{path}: holds no key; make one by: segnet keys new NAME --scope predict --file {path}"
         )
-    try:
-        return KeyRing(tuple(keys))
-    except KeysError as error:
-        raise KeysError(f"{path}: {error}") from error
+    return _ring(keys, path=path)
 
 
 def append_key(path: Path, key: ApiKey) -> None:
     """Add a key's line to a file, which is made where there is none.
 
     Raises:
-        KeysError: a key of this name is there already, or the file is unreadable as keys.
+        KeysError: a key of this name is there already, or a line of the file is no key.
         OSError: the file cannot be read or written.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if text.strip():
-        KeyRing((*read_keys(path).keys, key))
+    _ring((*_parse(text, path=path), key), path=path)
     # Appended, not replaced: the owner, the rights and a container's bind mount of this one file all survive.
     with path.open("a", encoding="utf-8") as file:
         file.write(("\n" if text and not text.endswith("\n") else "") + key.to_line() + "\n")
+
+
+def _parse(text: str, *, path: Path) -> tuple[ApiKey, ...]:
+    keys = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                keys.append(ApiKey.from_line(line))
+            except KeysError as error:
+                raise KeysError(f"{path}, line {number}: {error}") from error
+    return tuple(keys)
+
+
+def _ring(keys: tuple[ApiKey, ...], *, path: Path) -> KeyRing:
+    try:
+        return KeyRing(keys)
+    except KeysError as error:
+        raise KeysError(f"{path}: {error}") from error
 
 
 def _scope(name: str) -> Scope:

@@ -203,15 +203,18 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(part == "__MACOSX" or (part.startswith(".") and part.strip(".")) for part in _parts(name))
 
 
 def _refused_name(name: str) -> str | None:
     """Why a name is refused: whoever saves our answers under it must not be led astray."""
-    if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in re.split(r"[/\\]", name):
+    if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _parts(name):
         return "its name leads out of the archive; use names without .. and without a root"
     return None
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"[/\\]", name)
 
 
 def _label(name: str) -> str:

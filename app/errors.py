@@ -24,9 +24,11 @@ from typing import Any, ClassVar, Final
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log: Final = logging.getLogger(__name__)
@@ -187,10 +189,12 @@ def problem_responses(*kinds: type[ServiceError]) -> dict[int | str, dict[str, A
 def install_error_handlers(app: FastAPI) -> None:
     """Give every error of this application the one shape, those of the framework too.
 
-    The id of the request is read from `request.state.request_id`, where there is one.
+    The id of the request is read from `request.state.request_id`, where there is one. Set `max_body_size` on routers or
+    routes: as an argument of FastAPI it refuses outside of all that can be installed, in plain text.
     """
     for kind in (ServiceError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
+    app.add_middleware(_BodyLimitSpeaksProblem)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
@@ -203,6 +207,32 @@ async def _answer(request: Request, error: Exception) -> Response:
         headers=getattr(error, "headers", None),
         media_type=MEDIA_TYPE,
     )
+
+
+class _BodyLimitSpeaksProblem:
+    """Starlette refuses a body that declares itself too large in plain text, past every handler."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == TooLarge.status:
+                replaced = Headers(raw=message["headers"]).get("content-type") != MEDIA_TYPE
+                if replaced:
+                    error = TooLarge("the body is larger than what is taken here; send less at once")
+                    response = await _answer(Request(scope), error)
+                    await response(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_problem)
 
 
 _BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {

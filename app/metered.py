@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol, cast
 
 from app.errors import TooLarge
 
-_CHUNK_BYTES: Final = 1 << 16
+_CHUNK_BYTES: Final = 1 << 14
 _GZIP: Final = 31  # zlib's number for a gzip header around its stream
 
 

@@ -56,7 +56,7 @@ def pareto(defects: Mapping[int, int], *, class_map: ClassMap) -> Markup | None:
         )
         for at, (name, count, color) in enumerate(bars)
     ]
-    points = [(at + 0.5, sum_) for at, sum_ in enumerate(accumulate(count for _, count, _ in bars))]
+    points = [(at + 0.5, so_far) for at, so_far in enumerate(accumulate(count for _, count, _ in bars))]
     marks.append(f'<path class="line-a" d="{frame.path(points)}"/>')
     for x, y in points:
         marks.append(f'<circle class="line-a dot" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3.5"/>')

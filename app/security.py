@@ -1,6 +1,5 @@
 """Who may call what, how often, and the headers that keep a browser from being turned against us."""
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address

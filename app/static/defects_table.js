@@ -15,16 +15,13 @@ export function renderDefects(prediction, { onChoose }) {
   }
   const inMm = prediction.mm_per_px !== null;
   const unit = inMm ? "mm" : "px";
-  const heads = [["", ""], ["Class", ""], ["Length", unit], ["Width", unit], ["Area", `${unit}²`], ["Sure", ""]];
+  const heads = [["No.", ""], ["Class", ""], ["Length", unit], ["Width", unit], ["Area", `${unit}²`], ["Sure", ""]];
   const colors = new Map(prediction.classes.map(({ id, color }) => [id, color]));
   const body = element("tbody", {},
     ...defects.slice(0, MOST_ROWS).map((defect) => row(defect, { color: colors.get(defect.class_id), inMm, onChoose })));
   body.addEventListener("keydown", moveBetweenRows);
   byId("defects").replaceChildren(
-    element("div", { className: "scroll" }, element("table", {},
-      element("thead", {}, element("tr", {},
-        ...heads.map(([text, of]) => element("th", { scope: "col" }, text || element("span", { className: "unseen" }, "Number"), of && element("small", {}, ` ${of}`))))),
-      body)),
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads.map(head))), body),
     element("p", { className: "note" }, defects.length > MOST_ROWS
       ? `The first ${MOST_ROWS} of ${plural(defects.length, "defect")}; the JSON has them all.` : plural(defects.length, "defect")),
   );
@@ -46,6 +43,8 @@ export function fadeRows(hiddenNames) {
   }
 }
 
+const head = ([name, of]) => element("th", { scope: "col" }, name, element("small", {}, of && ` ${of}`));
+
 function row(defect, { color, inMm, onChoose }) {
   const { number, class: name } = defect;
   const sizes = inMm
@@ -53,7 +52,8 @@ function row(defect, { color, inMm, onChoose }) {
     : [defect.length_px, defect.width_px, defect.area_px];
   const node = element("tr", { onclick: () => onChoose(defect) },
     element("td", {}, element("button", { className: "number", "aria-label": `Show defect ${number}, ${name}` }, String(number))),
-    element("td", {}, swatch(color), name, defect.touches_border ? element("small", {}, "cut by the edge") : null),
+    element("td", {}, element("span", { className: "named" }, swatch(color),
+      element("span", {}, name, defect.touches_border ? element("small", {}, "cut by the edge") : null))),
     ...sizes.map((size) => element("td", {}, measured(size))),
     element("td", {}, certainty(defect.mean_confidence)));
   Object.assign(node.dataset, { number, class: name });

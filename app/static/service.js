@@ -11,7 +11,7 @@ export async function watchReadiness() {
   try {
     await checkReady();
     badge.className = "service ready";
-    badge.textContent = "Service ready";
+    badge.textContent = "Ready";
   } catch (problem) {
     badge.className = "service unready";
     const text = problem.status ? `Not ready: ${problem.detail || "starting"}` : problem.message;

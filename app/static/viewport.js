@@ -1,6 +1,9 @@
 /** Which part of the picture the stage shows: numbers only, no drawing. */
 
 const MOST_CSS_PX_PER_PX = 40;
+const CLOSE_UP_CSS_PX_PER_PX = 16;
+/** Of the stage's side, so much is the defect shown close up; the rest is its surroundings. */
+const CLOSE_UP_SHARE = 0.6;
 
 /** Image pixel (u, v) lies at (x + u·scale, y + v·scale) on the stage, in CSS px. */
 export class Viewport {
@@ -50,8 +53,8 @@ export class Viewport {
   /** Show a box (left, top, right, bottom; image px) in the middle, with its surroundings. */
   showBox([left, top, right, bottom]) {
     const { width, height } = this.#stage;
-    const scale = Math.min(width / (right - left), height / (bottom - top)) * 0.4;
-    this.#centre({ x: (left + right) / 2, y: (top + bottom) / 2 }, this.#inRange(Math.min(scale, 16)));
+    const scale = Math.min(width / (right - left), height / (bottom - top)) * CLOSE_UP_SHARE;
+    this.#centre({ x: (left + right) / 2, y: (top + bottom) / 2 }, this.#inRange(Math.min(scale, CLOSE_UP_CSS_PX_PER_PX)));
   }
 
   /** The same view as plain numbers, to move from one to another. */

@@ -3,11 +3,11 @@
 import bz2
 import gzip
 import io
+import random
 import struct
 import tarfile
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -121,7 +121,7 @@ def test_an_archive_without_files_is_refused(packed: bytes) -> None:
 )
 def test_what_is_no_archive_is_told_by_its_beginning(content: bytes) -> None:
     assert not is_archive(content[:HEAD_BYTES])
-    with pytest.raises(UnsupportedImage, match="neither zip, tar nor tar.gz"):
+    with pytest.raises(UnsupportedImage, match=r"neither zip, tar nor tar\.gz"):
         members(content)
 
 
@@ -139,7 +139,7 @@ def test_a_bomb_stops_at_the_limit_in_little_memory(pack: Callable[[dict[str, by
 
     assert peak_bytes(read) < 3_000_000
     # 2 x 390 kB are within 1 MB, the third is not.
-    assert seen in ([], ["0.png", "1.png"])
+    assert seen == ["0.png", "1.png"]
 
 
 @PACKERS
@@ -152,9 +152,9 @@ def test_a_file_over_its_own_limit_is_refused_and_the_rest_goes_on(
     assert (second.refusal, len(second.content)) == (None, 400_000)
 
 
-def test_a_hundred_megabytes_of_zeros_in_one_file_cost_no_more_than_the_limit() -> None:
-    bomb = zipped({"a.png": bytes(100_000_000)})
-    assert len(bomb) < 100_000
+def test_thirty_megabytes_of_zeros_in_one_file_cost_no_more_than_the_limit() -> None:
+    bomb = zipped({"a.png": bytes(30_000_000)})
+    assert len(bomb) < 40_000
 
     def read() -> None:
         assert isinstance(only(bomb).refusal, TooLarge)
@@ -362,7 +362,7 @@ def test_a_damaged_file_in_a_zip_is_refused_and_the_rest_goes_on() -> None:
 def test_a_tar_that_is_cut_off_gives_what_was_whole_and_then_says_so(
     pack: Callable[[dict[str, bytes]], bytes],
 ) -> None:
-    noise = bytes(zlib.crc32(bytes([i % 251, i // 251])) & 0xFF for i in range(20_000))
+    noise = random.Random(0).randbytes(20_000)
     packed = pack({"a.png": noise, "b.png": noise[::-1]})
     read = members(packed[: len(packed) * 6 // 10])
     assert next(read).content == noise
@@ -382,14 +382,13 @@ def test_a_damaged_header_in_the_middle_of_a_tar_is_no_silent_end() -> None:
 @PACKERS
 def test_no_damage_raises_anything_but_a_refusal(pack: Callable[[dict[str, bytes]], bytes]) -> None:
     packed = pack(FILES)
-    refusals = 0
-    step = max(1, len(packed) // 300)
-    for place in range(0, len(packed), step):
+    statuses: list[int] = []
+    for place in range(0, len(packed), max(1, len(packed) // 300)):
         flipped = bytes([*packed[:place], packed[place] ^ 0xFF, *packed[place + 1 :]])
         for damaged in (packed[:place], flipped):
             try:
                 list(members(damaged))
             except ServiceError as refusal:
-                assert 400 <= refusal.status < 500
-                refusals += 1
-    assert refusals > 100
+                statuses.append(refusal.status)
+    assert len(statuses) > 100
+    assert set(statuses) <= {400, 413, 415, 422}

@@ -29,9 +29,9 @@ from app.errors import (
 PLAIN = [BadRequest, Forbidden, NotFound, TooLarge, UnsupportedImage, Unprocessable, NotReady, TimedOut]
 
 
-def serve(error: Exception | None = None, **options: Any) -> TestClient:
+def serve(error: Exception | None = None, *, max_body_size: int | None = None) -> TestClient:
     """An application whose one route raises `error`, with a request id like telemetry's."""
-    app = FastAPI(**options)
+    app = FastAPI()
     install_error_handlers(app)
 
     @app.middleware("http")
@@ -39,7 +39,7 @@ def serve(error: Exception | None = None, **options: Any) -> TestClient:
         request.state.request_id = "abc123"
         return await call_next(request)
 
-    @app.post("/parts")
+    @app.post("/parts", max_body_size=max_body_size)
     async def parts(request: Request, mm_per_px: Annotated[float, Query(gt=0)] = 1.0) -> str:
         await request.body()
         if error is not None:
@@ -126,10 +126,17 @@ def test_what_the_framework_refuses_has_the_same_shape(
     assert (answer.headers.get("allow") == "POST") == (status == 405)
 
 
-def test_a_body_beyond_the_framework_s_limit_has_the_same_shape() -> None:
-    answer = serve(max_body_size=10).post("/parts", content=b"x" * 11)
+@pytest.mark.parametrize(
+    "body",
+    [pytest.param(b"x" * 11, id="declared"), pytest.param([b"x" * 6, b"x" * 5], id="in chunks")],
+)
+def test_a_body_beyond_the_framework_s_limit_has_the_same_shape(body: Any) -> None:
+    answer = serve(max_body_size=10).post("/parts", content=body if isinstance(body, bytes) else iter(body))
     assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:problem-type:segnet:too-large"
+    assert answer.json()["instance"] == "abc123"
+    assert serve(max_body_size=11).post("/parts", content=b"x" * 11).status_code == 200
 
 
 def test_an_http_exception_keeps_its_headers() -> None:

@@ -39,16 +39,20 @@ def _bar(*, length_px: float, width_px: float, turned_deg: float) -> NDArray[np.
 
 def _stroke(line_xy: NDArray[np.float64], *, width_px: float, turned_deg: float) -> NDArray[np.bool_]:
     """The pixels within half a width of a dense line [points, 2] around (0, 0): a stroke with round ends."""
-    side_px = 2 * int(np.abs(line_xy).max() * math.sqrt(2) + width_px) + 8
-    along, across = _offsets(side_px, turned_deg=turned_deg)
-    nearest_px = np.full(along.shape, np.inf)
-    for x, y in line_xy:
-        nearest_px = np.minimum(nearest_px, np.hypot(along - x, across - y))
-    return nearest_px <= width_px / 2
+    turn = math.radians(turned_deg)
+    turned_xy = line_xy @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    side_px = 2 * int(np.abs(turned_xy).max() + width_px) + 8
+    columns, rows = _offsets(side_px)
+    mask = np.zeros((side_px, side_px), np.bool_)
+    for x, y in turned_xy:
+        top, left = (int(side_px / 2 + middle - width_px / 2 - 1) for middle in (y, x))
+        near = np.s_[top : top + int(width_px) + 4, left : left + int(width_px) + 4]
+        mask[near] |= np.hypot(columns[near] - x, rows[near] - y) <= width_px / 2
+    return mask
 
 
 def _arc(radius_px: float, *, degrees: float) -> NDArray[np.float64]:
-    angles = np.radians(np.linspace(0, degrees, 2 * int(radius_px * math.radians(degrees))))
+    angles = np.radians(np.linspace(0, degrees, 4 * int(radius_px * math.radians(degrees))))
     return radius_px * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
@@ -143,7 +147,7 @@ def test_a_bent_crack_is_measured_along_its_arc(
 ) -> None:
     length_px = radius_px * math.radians(degrees) + width_px
     mask = _stroke(_arc(radius_px, degrees=degrees), width_px=width_px, turned_deg=turned_deg)
-    bearable = 0.05 if radius_px >= 3 * width_px else 0.08
+    bearable = 0.06 if radius_px >= 3 * width_px else 0.07
     _assert_measured(
         _measure(mask),
         length_px=length_px,
@@ -161,7 +165,7 @@ def test_a_bent_crack_is_measured_along_its_arc(
 def test_a_winding_crack_is_measured_along_its_wave(
     height_px: float, wave_px: float, width_px: float, turned_deg: float
 ) -> None:
-    along = np.linspace(-90, 90, 400)
+    along = np.linspace(-90, 90, 1000)
     line_xy = np.stack([along, height_px * np.sin(2 * math.pi * along / wave_px)], axis=1)
     length_px = sum(math.dist(start, end) for start, end in pairwise(line_xy.tolist())) + width_px
     defect = _measure(_stroke(line_xy, width_px=width_px, turned_deg=turned_deg))
