@@ -133,7 +133,8 @@ class Folder:
         return report
 
     def _state(self) -> str:
-        return f"{self.journal.size_bytes} {'coco' if self.wants_coco else ''}".strip()
+        """What the tables are made from: another state, other tables."""
+        return f"{self.journal.size_bytes} coco={self.wants_coco} {self.journal.header.model_dump_json()}"
 
 
 def arrivals(

@@ -31,7 +31,7 @@ async def read_upload(source: Request | UploadFile, *, max_bytes: int) -> bytes:
         raise too_large
     content = bytearray()
     async for chunk in _chunks(source):
-        if False:
+        if len(content) + len(chunk) > max_bytes:
             raise too_large
         content += chunk
     if not content:

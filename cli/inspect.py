@@ -162,11 +162,12 @@ def _engine(
 
 def _inspect_all(folder: "Folder", *, files: "Source", engine: "Engine", stems: "Stems", strict: bool) -> int:
     """Inspect what is there now and has no row yet, with a bar; returns how many rows are new."""
+    from app.sources import SourceError
     from data.progress import meter
 
     every = files.list_files()
     if not every and not len(folder.journal):
-        raise ValueError(f"{files.root}: no image in it; expected files such as part.jpg")
+        raise SourceError(f"{files.pattern or files.root}: no image in it; expected files such as part.jpg")
     # All names at once, so that they do not depend on where a killed run had come to.
     stems.give(file.key for file in every)
     pending = folder.pending(every)

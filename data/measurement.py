@@ -6,9 +6,9 @@ rectangle's longer side. The width is area / length, so a disc of diameter d is 
 Measured against shapes drawn at up to 26 angles each; tests/data/test_measurement.py draws some of them:
 - straight bars 1-9 px wide, rectangles, discs, ellipses: length within 2.3 px;
 - circular arcs, sine waves and rings 1.4-9 px wide, bent to a radius of 3 widths or more: length within 6 %, and
-  within 5 % or 2 px but for one in two hundred. Tighter bends, down to 1.1 widths: within 7 %. The error is mostly
+  within 5 % or 2 px but for one in two hundred. Tighter bends, down to 1.6 widths: within 7 %. The error is mostly
   too short: bends are smoothed, and thinning eats a little more of a round end than its radius;
-- width within 0.5 px, or 3 %. (Twice the distance transform's mean along the middle line, the other usual way,
+- width within 0.7 px, or 3 %. (Twice the distance transform's mean along the middle line, the other usual way,
   was off by up to 1.5 px on long bars and by more on short ones.)
 """
 
@@ -35,7 +35,7 @@ _BLUNT_SLOPE: Final = 0.45
 # OpenCV measures the radius to the centre of the nearest pixel outside. A straight edge lies half a pixel before it
 # and a round one almost at it: a quarter errs least over both.
 _BEFORE_CENTRE_PX: Final = 0.25
-# Larger boxes are thinned on a coarser grid: a whole image takes a second instead of a minute.
+# Larger boxes are thinned on a coarser grid, so that a bent shape of millions of px takes about a second.
 _MAX_BOX_PX: Final = 2**20
 # Steps along a digital line go in eight directions only and add up to 8 % too much; averaged over five they
 # follow the line itself, and still a bend of 10 px radius.

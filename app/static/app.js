@@ -159,7 +159,8 @@ function listenForControls() {
     }
   };
   document.querySelector("main").addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
-    if (ctrlKey || metaKey || altKey || target.matches("input")) return;
+    // A slider has its own use for Page Up and Page Down.
+    if (ctrlKey || metaKey || altKey || target.type === "range") return;
     if (key === "PageDown") queue.step(1);
     else if (key === "PageUp") queue.step(-1);
     else if (key === "m" || key === "M") stage.look({ isMaskOn: !stage.isMaskOn });

@@ -193,6 +193,21 @@ def test_a_crack_ends_where_its_pit_ends() -> None:
     assert _measure(crack | pit).length_px == pytest.approx(70 + 50 + 15, abs=3)
 
 
+@pytest.mark.parametrize("turned_deg", TURNS_DEG)
+def test_the_corners_of_a_blunt_end_do_not_lengthen_a_thick_crack(turned_deg: float) -> None:
+    along, across = _offsets(360, turned_deg=turned_deg)
+    one_leg = (np.abs(across) <= 15) & (along >= -15) & (along <= 105)
+    other_leg = (np.abs(along) <= 15) & (across >= -15) & (across <= 105)
+    # At most 105 px along either leg, at least 90 px and then straight across the corner's 15 x 15 px.
+    assert 2 * 90 + 15 * math.sqrt(2) - 1 <= _measure(one_leg | other_leg).length_px <= 2 * 105
+
+
+def test_a_triangle_is_no_shorter_than_its_side() -> None:
+    mask = np.zeros((80, 80), np.uint8)
+    cv2.fillPoly(mask, [np.array([[10, 62], [70, 62], [40, 10]])], 1)
+    assert _measure(mask.astype(np.bool_)).length_px == pytest.approx(61, abs=1)
+
+
 def test_a_pointed_tip_is_measured_to_its_point() -> None:
     # Bent by a corner, so that the middle line is asked: 2 x 80 px long, from 12 px at the corner to 0 at either tip.
     mask = np.zeros((200, 200), np.uint8)

@@ -147,7 +147,11 @@ def _create_app(service: Service) -> FastAPI:
 @pytest.fixture(scope="session")
 def parts() -> dict[str, tuple[bytes, SyntheticPart]]:
     """PNG and part by file name: two pits to look at, a scratch that is bad, a clean one."""
-    wanted = {"pits.png": ("pit", "pit"), "scratch.png": ("scratch", "pit", "crack", "stain"), "clean.png": ()}
+    wanted = {
+        "pits.png": ("pit", "pit"),
+        "scratch.png": ("scratch", "pit", "crack", "stain"),
+        "clean.png": (),
+    }
     drawn = {
         name: draw_part(seed, surface="brushed_metal", size_hw=(320, 480), defects=defects)
         for seed, (name, defects) in enumerate(wanted.items(), start=5)
@@ -183,7 +187,9 @@ def service(served: Service, parts: dict[str, tuple[bytes, SyntheticPart]]) -> S
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium with a camera that shows a test picture."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="SKIPPED LOUDLY: playwright is not installed")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="SKIPPED LOUDLY: playwright is not installed"
+    )
     names = (os.environ.get("SEGNET_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, map(shutil.which, filter(None, names))), None)
     with sync_api.sync_playwright() as playwright:
@@ -230,7 +236,9 @@ class Desk:
 
     def frame(self) -> None:
         """Wait for what was asked for to be drawn."""
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def set_opacity(self, percent: int) -> None:
         self.page.locator("#opacity").fill(str(percent))
@@ -277,8 +285,12 @@ def open_desk(browser: Any, service: Service) -> Iterator[Callable[..., Desk]]:
         context.set_default_timeout(DEADLINE_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
-        page.on("request", lambda one: complaints.append(one.url) if _is_foreign(one.url, service.url) else None)
+        page.on(
+            "console", lambda message: complaints.append(message.text) if _is_complaint(message) else None
+        )
+        page.on(
+            "request", lambda one: complaints.append(one.url) if _is_foreign(one.url, service.url) else None
+        )
         page.goto(service.url)
         page.locator("#service.ready").wait_for()
         return Desk(page, service)
