@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,formats,openvino,tables,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,formats,openvino,tables,ray,dev]'
 	touch $@
 
 demo: install  ## draw surfaces with known defects, train on them, show what was found (about 5 minutes)

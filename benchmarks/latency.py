@@ -23,17 +23,16 @@ import onnx
 import onnxruntime
 import torch
 from machine import Timing, describe, load, parser, time_in_turns
+from models import export, make_segmenter
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.synthetic import SYNTHETIC_CLASSES, draw_part
+from data.synthetic import draw_part
 from data.synthetic_surfaces import SURFACES
 from model.artifact import Artifact
-from model.contract import Provenance
 from model.pooling import set_export_form
 from model.runtime import IMAGE, open_runtime
-from model.segmenter import Segmenter, build
-from training.export import export_artifact
+from model.segmenter import Segmenter
 from training.onnx_graph import OPSET
 
 Call = Callable[[], object]
@@ -65,7 +64,7 @@ def main() -> None:
     segmenter = make_segmenter(images, quick=given.quick)
     flops = count_convolution_flops(segmenter, images[:1])
     with tempfile.TemporaryDirectory() as folder:
-        artifact = export(segmenter, images, out=Path(folder) / "model.onnx")
+        artifact = export(segmenter, images, out=Path(folder) / "model.onnx", tile_px=side_px, halo_px=0)
     peaks = {name: make_peak(dtype, quick=given.quick) for name, dtype in _DTYPES.items()}
     calls = torch_calls(segmenter, images[:1]) | file_calls(artifact, images[:1], threads=given.threads)
     calls["ONNX Runtime, MaxUnpool"] = max_unpool_call(segmenter, images[:1], threads=given.threads)
@@ -76,18 +75,6 @@ def main() -> None:
     print(describe(threads=given.threads, load_before=load_before))
     print(f"image     {side_px} x {side_px}, batch 1; {rounds} rounds after {warmup}\n")
     print_rows(timings, peaks=peaks, flops=flops)
-
-
-def make_segmenter(images: NDArray[np.uint8], *, quick: bool) -> Segmenter:
-    """The default network, its batch norms set by a look at `images`, uint8 [batch, height, width, 3]."""
-    torch.manual_seed(0)
-    options = {"widths": (8, 8)} if quick else {}
-    segmenter = build("residual_segnet", class_count=len(SYNTHETIC_CLASSES), options=options)
-    segmenter.to(memory_format=torch.channels_last).train()
-    with torch.no_grad():
-        for _ in range(20):
-            segmenter(torch.from_numpy(images))
-    return segmenter.eval()
 
 
 def count_convolution_flops(segmenter: nn.Module, image: NDArray[np.uint8]) -> float:
@@ -120,24 +107,6 @@ def make_peak(dtype: torch.dtype, *, quick: bool) -> Peak:
     return Peak(
         calls={product: lambda: left @ right, convolution: lambda: conv(planes)},
         flops={product: 2.0 * side**3, convolution: 2.0 * 9 * 128 * 128 * map_px**2},
-    )
-
-
-def export(segmenter: Segmenter, images: NDArray[np.uint8], *, out: Path) -> Artifact:
-    """The file that would serve, of a run that never was."""
-    side_px = images.shape[1]
-    provenance = Provenance(
-        run="benchmark", git="", config_sha256="", data_sha256="", seed=0, versions={}, machine=""
-    )
-    return export_artifact(
-        segmenter,
-        out=out,
-        name="benchmark",
-        classes=SYNTHETIC_CLASSES,
-        tile_px=side_px,
-        halo_px=0,
-        provenance=provenance,
-        validation_images=list(images),
     )
 
 

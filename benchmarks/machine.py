@@ -1,17 +1,22 @@
-"""What both benchmarks say of the machine, and how they take times on one that is shared.
+"""What all benchmarks say of the machine, and how they take times and memory on one that is shared.
 
 Times are taken in turns: every candidate runs a few times, then all again, so that a neighbour who takes the
 cores for a second disturbs one turn of all and not one candidate. The minimum is what the machine can do, the
 median what it did.
+
+As a script it runs the command it is given and says what that took: `run_apart` explains why.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -27,8 +32,17 @@ class Timing:
     min_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a command took from start to end: seconds, seconds of all processors together, peak resident memory."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options that both benchmarks have."""
+    """The options that all benchmarks have."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--quick", action="store_true", help="smallest sizes: does it run; no real numbers")
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: every core")
@@ -73,8 +87,43 @@ def time_in_turns(
     return {name: Timing(statistics.median(taken), min(taken)) for name, taken in seconds.items()}
 
 
+def run_apart(words: Sequence[str]) -> Cost:
+    """Run a command; what it prints is dropped. Exits, with its message above, when it fails.
+
+    Linux hands a parent's peak memory on to the programs it starts, so between this process and the command
+    stands another that imports next to nothing.
+    """
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}: failed; its message is above")
+    return Cost(**json.loads(done.stdout))
+
+
+def peak_mib(*, of_children: bool = False) -> float:
+    """Peak resident memory of this process, or of the largest of its children that have ended."""
+    import resource
+
+    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
+    # In bytes on a Mac, in KiB elsewhere.
+    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _measure(words: Sequence[str]) -> Cost:
+    started_s = time.perf_counter()
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
+    wall_s = time.perf_counter() - started_s
+    if done.returncode:
+        sys.exit(done.returncode)
+    spent = os.times()
+    return Cost(wall_s, spent.children_user + spent.children_system, peak_mib(of_children=True))
+
+
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_measure(sys.argv[1:]))))

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from machine import describe, load, parser
+from machine import describe, load, parser, peak_mib
 
 #: The part of a configuration that makes each network.
 NETWORKS: Final[dict[str, dict[str, Any]]] = {
@@ -94,7 +94,7 @@ def measure(name: str, *, data: Path, threads: int, quick: bool) -> Measured:
         "compute": {"threads": threads},
     }
     state = build_state(parse_config(tree, origin=name), open_dataset(data))
-    before_mib = _peak_mib()
+    before_mib = peak_mib()
     batches = iter(state.loader())
     sums = []
     for epoch in range(1 + epochs):
@@ -108,9 +108,9 @@ def measure(name: str, *, data: Path, threads: int, quick: bool) -> Measured:
         images_per_s=statistics.median(speeds),
         best_images_per_s=max(speeds),
         waiting_share=statistics.median(one.waiting_share for one in sums[1:]),
-        peak_mib=_peak_mib(),
+        peak_mib=peak_mib(),
         before_mib=before_mib,
-        loader_mib=_peak_mib(of_children=True),
+        loader_mib=peak_mib(of_children=True),
         gpu_mib=torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
         precision=f"{precision} on {state.accelerator.device.type}",
     )
@@ -142,19 +142,6 @@ def _in_own_process(name: str, *, data: Path, given: Any) -> Measured:
     if done.returncode:
         sys.exit(f"{name}: measuring failed; its message is above")
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def _peak_mib(*, of_children: bool = False) -> float:
-    """Peak resident memory of this process, or of the largest of its children that have ended.
-
-    Linux hands a parent's peak on to the programs it starts; the parent here is small (no torch), so it never is
-    the number that is seen.
-    """
-    import resource
-
-    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
-    # In bytes on a Mac, in KiB elsewhere.
-    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _print_rows(rows: dict[str, Measured], *, quick: bool) -> None:

@@ -204,6 +204,7 @@ def _watch(folder: "Folder", *, files: "Source", engine: "Engine", settle_s: flo
 
 def _finish(folder: "Folder", *, new: int, spent_s: float) -> None:
     """Write the report where it is due, and say what was found."""
+    folder.remove_partial_files()  # an actor that was killed leaves one
     if folder.is_reported():
         typer.echo(
             f"nothing new: all of {len(folder.journal)} images are inspected; {folder.out / 'report.html'}"

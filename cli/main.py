@@ -31,6 +31,9 @@ COMMANDS = {
 
 _DEBUG = "SEGNET_DEBUG"
 _STOPPED = 130  # what shells expect after Ctrl-C: 128 + SIGINT
+_EXTRAS = {"datumaro": "formats", "openvino": "openvino", "pyarrow": "tables", "ray": "ray", "httpx": "client"}
+"""Package -> the extra that brings it; whatever else is missing is there to make a model: `train`."""
+
 _OUR_PACKAGES = ("app", "cli", "data", "model", "training")
 
 
@@ -115,10 +118,9 @@ def main() -> None:
 def describe(error: Exception) -> str:
     """An error as a person wants to read it: file first, no errno, no class name."""
     if isinstance(error, ModuleNotFoundError):
-        return (
-            f"the package {_package(error)!r} is not installed; what makes a model needs the extra `train`, "
-            "other import formats `formats`: pip install --editable '.[train,formats]'"
-        )
+        package = _package(error)
+        extra = _EXTRAS.get(package, "train")
+        return f"the package {package!r} is not installed; it comes with: pip install --editable '.[{extra}]'"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if type(error).__module__.startswith("pydantic"):

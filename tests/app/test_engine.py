@@ -393,6 +393,7 @@ async def test_a_model_that_fails_its_self_test_is_never_ready_but_may_be_replac
         with pytest.raises(NotReady, match="self-test failed"):
             await engine.predict(part(1))
         await engine.reload(machine.open)
+        await engine.reload()  # from the place of the new one
         assert engine.readiness().ready
         await engine.predict(part(1))
 

@@ -47,11 +47,12 @@ def test_an_image_beyond_the_budget_goes_alone() -> None:
     ],
 )
 def test_who_does_not_go_with_the_first_keeps_his_place(other: dict[str, bool | Decision]) -> None:
-    first, passed_over, third, fourth = ticket(), ticket(**other), ticket(), ticket(**other)  # type: ignore[arg-type]
-    waiting = room(first, passed_over, third, fourth)
-    assert waiting.take(budget_px=1000, gather_s=0) == [first, third]
-    assert waiting.depth == Depth(requests=2, pixels=200)
-    assert waiting.take(budget_px=1000, gather_s=0) == [passed_over, fourth]
+    first, passed_over, third = ticket(), ticket(**other), ticket()  # type: ignore[arg-type]
+    last = ticket(500, **other)  # type: ignore[arg-type]
+    waiting = room(first, passed_over, third, last)
+    assert waiting.take(budget_px=200, gather_s=0) == [first, third]
+    assert waiting.depth == Depth(requests=2, pixels=600)
+    assert waiting.take(budget_px=600, gather_s=0) == [passed_over, last]
 
 
 def test_equal_decisions_go_together() -> None:

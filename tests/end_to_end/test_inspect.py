@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from data.images import encode_png
 
 _LONG_S = 120
+_RAY_S = 240
 _KILLS = 10
 
 
@@ -132,6 +134,40 @@ def test_a_watched_folder_is_inspected_as_files_arrive_each_once_when_whole(
     lines = [line for line in said.splitlines() if ".png" in line]
     assert [line.split()[1] for line in lines] == ["first.png", "second.png"], said
     assert (out / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_an_actor_killed_half_way_costs_nothing(repository: Path, tmp_path: Path) -> None:
+    parts, alone, together = tmp_path / "parts", tmp_path / "alone", tmp_path / "together"
+    for seed in range(300):
+        write_part(parts / f"{seed:04}.png", seed=seed)
+    (parts / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run(repository, parts, "--out", alone).returncode == 3
+    process = subprocess.Popen(
+        command(repository, parts, "--out", together, "--engine", "ray", "--workers", "2"),
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    masks = together / "masks"
+    until(
+        lambda: process.poll() is not None or (masks.is_dir() and len(list(masks.iterdir())) > 30),
+        patience_s=_RAY_S,
+    )
+    actors = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if any("ray::_Actor" in word for word in child.cmdline())
+    ]
+    done = len(list(masks.glob("*.png")))
+    for child in actors[:1]:
+        child.send_signal(signal.SIGKILL)
+    _, complaints = process.communicate(timeout=_RAY_S)
+    assert process.returncode == 3, complaints
+    assert len(actors) == 2, "two actors were at work"
+    assert done < 300, "the actor was killed before the work was done"
+    assert contents(together) == contents(alone)
 
 
 def until(is_so, *, patience_s: float = 60.0) -> None:

@@ -212,6 +212,11 @@ class Desk:
 
     def drop(self, *names: str, event: str = "drop") -> None:
         """Drop (or paste) parts by name, and wait until all are inspected."""
+        self.give(*names, event=event)
+        self.settle()
+
+    def give(self, *names: str, event: str = "drop") -> None:
+        """The same without waiting."""
         files = [[name, base64.b64encode(self.service.parts[name][0]).decode()] for name in names]
         self.page.evaluate(
             """([files, type]) => {
@@ -226,7 +231,6 @@ class Desk:
             }""",
             [files, event],
         )
-        self.settle()
 
     def settle(self) -> None:
         """Wait until nothing is on its way, and what came is drawn."""

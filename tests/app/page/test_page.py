@@ -1,6 +1,7 @@
 """The operator's page from outside: images in, verdict out, and what it says when something is wrong."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,24 @@ def test_a_service_that_cannot_be_reached_is_told_and_does_not_stop_the_others(d
     desk.drop("pits.png", "clean.png")
     assert desk.verdict == "The service does not answer"
     assert desk.page.locator("#tally").inner_text() == "2 images · 1 OK · 1 not inspected"
+
+
+def test_progress_is_shown_until_the_answer_comes_and_removing_the_image_stops_its_request(
+    desk: "Desk",
+) -> None:
+    held: list[Any] = []
+    stopped: list[str] = []
+    desk.page.route("**/v1/predictions*", held.append, times=1)
+    desk.page.on("requestfailed", lambda request: stopped.append(request.failure))
+    desk.give("pits.png", "clean.png")
+    assert desk.page.locator("#busy:visible #busy-text").inner_text() in ("Sending …", "Inspecting …")
+    assert desk.verdict == "Inspecting …"
+    desk.page.get_by_role("button", name="Remove this one").click()
+    desk.settle()
+    assert stopped == ["net::ERR_ABORTED"]
+    assert desk.verdict.startswith("OK")
+    assert not desk.page.locator("#busy").is_visible()
+    held[0].abort()
 
 
 def test_a_busy_service_is_asked_again_after_the_time_it_says(desk: "Desk") -> None:
