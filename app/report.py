@@ -18,7 +18,7 @@ from app.tables import Facts
 from app.tally import Tally, take_tally
 from data.classes import ClassMap
 from data.page import render_page
-from data.streams import open_atomically
+from data.files import open_atomically
 
 _TEMPLATE: Final = Path(__file__).parent / "templates" / "inspection.html.j2"
 

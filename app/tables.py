@@ -23,7 +23,7 @@ from data.files import write_atomically
 from data.masks import Rle, read_labels, to_rle
 from data.regions import Region, find_regions
 from data.run_lengths import pack_runs, unpack_runs
-from data.streams import open_atomically
+from data.files import open_atomically
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_PER_BATCH: Final = 10_000

@@ -14,7 +14,6 @@ Measured against shapes drawn at up to 26 angles each; tests/data/test_measureme
 
 import math
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Final
 
 import cv2
@@ -83,8 +82,7 @@ def _measured(region: Region, *, confidence: NDArray[np.uint8]) -> Defect:
     left, top, right, bottom = region.box_xyxy
     height, width = confidence.shape
     certainty = confidence[top:bottom, left:right][region.mask]
-    outline = replace(region, mask=_row_ends(region.mask))
-    length_px = _length_px(region, outline=outline)
+    length_px = _length_px(region)
     return Defect(
         class_id=region.class_id,
         area_px=region.area_px,
@@ -92,27 +90,18 @@ def _measured(region: Region, *, confidence: NDArray[np.uint8]) -> Defect:
         centroid_xy=region.centroid_xy,
         length_px=length_px,
         width_px=region.area_px / length_px,
-        orientation_deg=outline.orientation_deg,
+        orientation_deg=region.orientation_deg,
         mean_confidence=float(certainty.mean()) / 255,
         peak_confidence=int(certainty.max()) / 255,
         touches_border=left == 0 or top == 0 or right == width or bottom == height,
     )
 
 
-def _row_ends(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The first and last pixel of each row: the same turned rectangle, of thousands of points and not millions."""
-    rows = np.arange(len(mask))
-    ends = np.zeros_like(mask)
-    ends[rows, mask.argmax(axis=1)] = True
-    ends[rows, -1 - mask[:, ::-1].argmax(axis=1)] = True
-    return ends
-
-
-def _length_px(region: Region, *, outline: Region) -> float:
-    if region.area_px >= _FILLED * outline.length_px * outline.width_px:
-        return outline.length_px
+def _length_px(region: Region) -> float:
+    if region.area_px >= _FILLED * region.length_px * region.width_px:
+        return region.length_px
     # No way through a region is shorter than the region is long.
-    return max(outline.length_px, _middle_line_px(region.mask))
+    return max(region.length_px, _middle_line_px(region.mask))
 
 
 def _middle_line_px(mask: NDArray[np.bool_]) -> float:

@@ -54,7 +54,8 @@ async function capture(video) {
 const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
 
 function reason({ name, message }) {
-  if (name === "NotAllowedError") return "The browser may not use the camera. Allow it in the address bar, then try again.";
-  if (name === "NotFoundError") return "No camera was found. Plug one in, or choose a file.";
-  return `The camera cannot be used: ${message}`;
+  return {
+    NotAllowedError: "The browser may not use the camera. Allow it in the address bar, then try again.",
+    NotFoundError: "No camera was found. Plug one in, or choose a file.",
+  }[name] ?? `The camera cannot be used: ${message}`;
 }

@@ -6,7 +6,8 @@ import { measured, percent } from "./numbers.js";
 /** List them; onToggle(class name, isShown) hears the switches. `hiddenNames`: a Set of those switched off. */
 export function renderClasses(prediction, { hiddenNames, onToggle }) {
   const defects = prediction.classes.filter(({ role }) => role === "defect");
-  byId("classes").replaceChildren(...defects.map((one) => row(one, { isShown: !hiddenNames.has(one.name), onToggle })));
+  const rows = defects.map((one) => row(one, { isShown: !hiddenNames.has(one.name), onToggle }));
+  byId("classes").replaceChildren(...rows);
 }
 
 function row({ name, color, pixels, share, area_mm2: areaMm2 }, { isShown, onToggle }) {

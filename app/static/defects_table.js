@@ -17,13 +17,16 @@ export function renderDefects(prediction, { onChoose }) {
   const unit = inMm ? "mm" : "px";
   const heads = [["No.", ""], ["Class", ""], ["Length", unit], ["Width", unit], ["Area", `${unit}²`], ["Sure", ""]];
   const colors = new Map(prediction.classes.map(({ id, color }) => [id, color]));
-  const body = element("tbody", {},
-    ...defects.slice(0, MOST_ROWS).map((defect) => row(defect, { color: colors.get(defect.class_id), inMm, onChoose })));
+  const rows = defects
+    .slice(0, MOST_ROWS)
+    .map((defect) => row(defect, { color: colors.get(defect.class_id), inMm, onChoose }));
+  const body = element("tbody", {}, ...rows);
   body.addEventListener("keydown", moveBetweenRows);
+  const total = plural(defects.length, "defect");
   byId("defects").replaceChildren(
     element("table", {}, element("thead", {}, element("tr", {}, ...heads.map(head))), body),
-    element("p", { className: "note" }, defects.length > MOST_ROWS
-      ? `The first ${MOST_ROWS} of ${plural(defects.length, "defect")}; the JSON has them all.` : plural(defects.length, "defect")),
+    element("p", { className: "note" },
+      defects.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${total}; the JSON has them all.` : total),
   );
 }
 
@@ -51,7 +54,8 @@ function row(defect, { color, inMm, onChoose }) {
     ? [defect.length_mm, defect.width_mm, defect.area_mm2]
     : [defect.length_px, defect.width_px, defect.area_px];
   const node = element("tr", { onclick: () => onChoose(defect) },
-    element("td", {}, element("button", { className: "number", "aria-label": `Show defect ${number}, ${name}` }, String(number))),
+    element("td", {},
+      element("button", { className: "number", "aria-label": `Show defect ${number}, ${name}` }, String(number))),
     element("td", {}, element("span", { className: "named" }, swatch(color),
       element("span", {}, name, defect.touches_border ? element("small", {}, "cut by the edge") : null))),
     ...sizes.map((size) => element("td", {}, measured(size))),

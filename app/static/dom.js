@@ -3,7 +3,7 @@
 /** The element of that id; the page has it, or the page is broken. */
 export const byId = (id) => document.getElementById(id);
 
-/** A new element. Properties the element has are set (`onclick`, `hidden`), others become attributes; null is left out. */
+/** A new element. Properties it has are set (`onclick`, `hidden`), others become attributes; null is left out. */
 export function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

@@ -12,9 +12,11 @@ export function defectAt({ x, y }, { mask, defects, shown, reachPx }) {
   const near = defects
     .filter((defect) => defect.class_id === id && isInside(pixel, defect.box_px))
     .sort((one, other) => boxArea(one.box_px) - boxArea(other.box_px));
-  // Boxes overlap, connected patches do not; the recipe's zones may have cut a patch, so the smallest box has to do.
-  const exact = near.length > 1 && near.find((defect) => patchArea(pixel, id, { mask, box: defect.box_px }) === defect.area_px);
-  return exact || (near[0] ?? null);
+  if (near.length < 2) return near[0] ?? null;
+  // Boxes overlap, connected patches do not.
+  const isWhole = (defect) => patchArea(pixel, id, { mask, box: defect.box_px }) === defect.area_px;
+  // Where a recipe's zone cut the patch, no area fits: the smallest box has to do.
+  return near.find(isWhole) ?? near[0];
 }
 
 function nearestShown(x, y, { mask, shown, reachPx }) {

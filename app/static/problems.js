@@ -33,17 +33,9 @@ export class Problem extends Error {
     return new Problem({
       status,
       detail: typeof body.detail === "string" ? body.detail : "",
-      errors: (Array.isArray(body.errors) ? body.errors : []).map(inWords),
+      errors: (body.errors ?? []).map(({ where, message }) => `${where}: ${message}`),
       reference: body.instance ?? "",
       retryAfterS: retryAfter === null || !Number.isFinite(Number(retryAfter)) ? null : Number(retryAfter),
     });
   }
-}
-
-/** One entry of `errors`, as FastAPI writes them ({loc, msg}) or as RFC 9457 does ({detail, pointer}). */
-function inWords(error) {
-  if (typeof error === "string") return error;
-  const where = error.loc?.join(" › ") ?? error.pointer ?? "";
-  const what = error.msg ?? error.detail ?? "";
-  return where && what ? `${where}: ${what}` : where || what;
 }

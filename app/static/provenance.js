@@ -17,6 +17,7 @@ export function renderProvenance({ id, model, provider, recipe, image, mm_per_px
   ];
   byId("provenance").replaceChildren(...facts.filter(([, text]) => text).flatMap(([name, text, digest]) => [
     element("dt", {}, name),
-    element("dd", {}, text, digest ? element("code", { title: digest }, `sha256 ${digest.slice(0, DIGEST_SHOWN)}…`) : null),
+    element("dd", {}, text,
+      digest ? element("code", { title: digest }, `sha256 ${digest.slice(0, DIGEST_SHOWN)}…`) : null),
   ]));
 }

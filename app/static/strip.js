@@ -75,7 +75,8 @@ function tally(items) {
   const parts = ["NG", "REVIEW", "OK"].filter(count).map((verdict) => `${count(verdict)} ${verdict}`);
   if (failed) parts.push(`${failed} not inspected`);
   const done = verdicts.length + failed;
-  return [done === items.length ? plural(done, "image") : `${done} of ${plural(items.length, "image")}`, ...parts].join(" · ");
+  const images = plural(items.length, "image");
+  return [done === items.length ? images : `${done} of ${images}`, ...parts].join(" · ");
 }
 
 async function drawThumbnail(file, canvas) {

@@ -13,7 +13,7 @@ export function renderVerdict(item, { onRetry }) {
   if (!item) card.replaceChildren(element("p", { className: "note" }, "The verdict and its reasons appear here."));
   else if (item.state === "done") card.replaceChildren(...ruling(item));
   else if (item.state === "failed") card.replaceChildren(...trouble(item, onRetry));
-  else card.replaceChildren(element("h2", { className: "waiting-word" }, item.state === "busy" ? "Inspecting …" : "Waiting its turn"), nameOf(item));
+  else card.replaceChildren(...delay(item));
 }
 
 /** One sentence for those who hear the page. */
@@ -34,6 +34,11 @@ function ruling(item) {
   ];
 }
 
+function delay(item) {
+  const words = item.state === "busy" ? "Inspecting …" : "Waiting its turn";
+  return [element("h2", { className: "waiting-word" }, words), nameOf(item)];
+}
+
 function trouble({ name, problem }, onRetry) {
   const { message, advice, detail, errors, reference } = problem;
   return [
@@ -49,6 +54,8 @@ function trouble({ name, problem }, onRetry) {
   ].filter(Boolean);
 }
 
-const nameOf = ({ name, prediction }) =>
-  element("p", { className: "note name" }, name,
-    prediction ? element("span", {}, ` · ${counted(prediction.image.width_px)} × ${counted(prediction.image.height_px)} px`) : null);
+function nameOf({ name, prediction }) {
+  const { width_px: width, height_px: height } = prediction?.image ?? {};
+  const size = prediction ? ` · ${counted(width)} × ${counted(height)} px` : "";
+  return element("p", { className: "note name" }, name + size);
+}

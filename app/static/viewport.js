@@ -54,7 +54,8 @@ export class Viewport {
   showBox([left, top, right, bottom]) {
     const { width, height } = this.#stage;
     const scale = Math.min(width / (right - left), height / (bottom - top)) * CLOSE_UP_SHARE;
-    this.#centre({ x: (left + right) / 2, y: (top + bottom) / 2 }, this.#inRange(Math.min(scale, CLOSE_UP_CSS_PX_PER_PX)));
+    const middle = { x: (left + right) / 2, y: (top + bottom) / 2 };
+    this.#centre(middle, this.#inRange(Math.min(scale, CLOSE_UP_CSS_PX_PER_PX)));
   }
 
   /** The same view as plain numbers, to move from one to another. */

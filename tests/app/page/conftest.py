@@ -46,7 +46,8 @@ class Service:
 
     def fail(self, status: int, *, detail: str = "", headers: dict[str, str] | None = None) -> None:
         """Answer the next request for a prediction with this problem."""
-        body = {"type": "about:blank", "title": "x", "status": status, "detail": detail, "instance": "req-7"}
+        errors = [{"where": "query.recipe", "message": "unknown"}]
+        body = {"title": "x", "status": status, "detail": detail, "instance": "req-7", "errors": errors}
         self.failures.append((status, body, headers or {}))
 
     def predict(self, content: bytes, name: str, *, recipe: str) -> tuple[dict[str, Any], Any, Any]:

@@ -138,6 +138,7 @@ def test_an_error_is_told_in_plain_words_with_what_the_service_says(
     card = desk.page.locator("#verdict.failed")
     assert desk.verdict == words
     assert "expected 50 MB at most: <img src=x onerror=alert(1)>" in card.inner_text()
+    assert "query.recipe: unknown" in card.inner_text()
     assert card.locator("code").inner_text() == "req-7"
     desk.page.get_by_role("button", name="Try again").click()
     desk.settle()
@@ -156,7 +157,7 @@ def test_progress_is_shown_until_the_answer_comes_and_removing_the_image_stops_i
 ) -> None:
     held: list[Any] = []
     stopped: list[str] = []
-    desk.page.route("**/v1/predictions*", held.append, times=1)
+    desk.page.route("**/v1/predictions*", lambda route: held.append(route), times=1)
     desk.page.on("requestfailed", lambda request: stopped.append(request.failure))
     desk.give("pits.png", "clean.png")
     assert desk.page.locator("#busy:visible #busy-text").inner_text() in ("Sending …", "Inspecting …")
