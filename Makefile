@@ -32,9 +32,13 @@ check: install  ## the quick checks alone: style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## speed of a training step and of the exported model, on this machine
+bench: install  ## speed of a training step, of the exported model and of a folder, on this machine
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/folder.py
 
-serve:  ## the REST service; not built yet: says what to use until it is
-	@echo 'the service is not built yet; until then: $(BIN)/segnet predict IMAGE --model MODEL --out DIR' >&2; exit 1
+MODEL ?= runs/demo/model.onnx
+
+serve: install  ## the service at http://127.0.0.1:8000, with the demo's model or MODEL=…
+	@test -f '$(MODEL)' || { echo 'no model at $(MODEL): make one by `make demo`, or name one: make serve MODEL=…' >&2; exit 1; }
+	$(BIN)/segnet serve --model '$(MODEL)'

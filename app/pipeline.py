@@ -14,7 +14,8 @@ from app.inspector import Inspector, Picture, Stems
 from app.sources import ImageFile
 
 _AHEAD_PIXELS: Final = 48_000_000
-"""Pixels that may wait, before and behind the network together; each costs about 5 bytes."""
+"""Pixels that may wait, before and behind the network together; each costs about 5 bytes, and 8 to 12 while it is read
+or written. A larger image is alone: the next is read when its files are written."""
 
 
 def inspect_in_threads(
@@ -49,8 +50,11 @@ class _Line:
     def put(self, file: ImageFile) -> Iterator[Inspection]:
         """Begin to read one more file, and hand out what is ready."""
         self._stems.give([file.key])
-        while self._reading and self._is_full():
-            yield from self._predict_next()
+        while self._is_full():
+            if self._reading:
+                yield from self._predict_next()
+            else:
+                yield self._writing.popleft()[1].result()
         self._reading.append(self._pool.submit(self._inspector.read, file))
         while self._writing and self._writing[0][1].done():
             yield self._writing.popleft()[1].result()

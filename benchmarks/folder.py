@@ -34,7 +34,7 @@ from data.synthetic_surfaces import SURFACES, SizeHw
 from model.artifact import Artifact, open_artifact
 from model.padding import pad_to_multiple
 from model.predictor import Predictor
-from model.runtime import DEFAULT_OUTPUTS, Output, open_runtime
+from model.runtime import DEFAULT_OUTPUTS, Output, Runtime, open_runtime
 
 _PARTS: Final = ("memory", "speed", "agreement")
 _SPEED_GOAL, _AGREEMENT_GOAL, _MEMORY_GOAL_MIB = 0.85, 0.999, 2.5e9 / 2**20
@@ -51,13 +51,12 @@ class Sizes:
     size_hw: SizeHw = (768, 1024)
     tile_px: int = 640
     halo_px: int = 96
-    rounds: int = 3
     few: int = 100
     many: int = 10_000
     large_px: int = 10_000
 
 
-_QUICK: Final = Sizes(size_hw=(96, 128), tile_px=64, halo_px=16, rounds=1, few=5, many=20, large_px=1_000)
+_QUICK: Final = Sizes(size_hw=(96, 128), tile_px=64, halo_px=16, few=5, many=20, large_px=1_000)
 
 
 def main() -> None:
@@ -67,7 +66,10 @@ def main() -> None:
         "--model", type=Path, metavar="FILE", help="this one, not our network without training"
     )
     options.add_argument(
-        "--data", type=Path, metavar="DIR", help="agreement on test images of this data set, not on drawn ones"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="agreement on test images of this data set, not on drawn ones",
     )
     options.add_argument("--images", type=int, default=60, help="drawn ones to take times with (default 60)")
     options.add_argument("--most", type=int, default=8, help="images to compare tiles on (default 8)")
@@ -88,7 +90,7 @@ def main() -> None:
             print_memory(model, folder=folder, sizes=sizes)
         parts = draw_folder(folder / "parts", count=images, size_hw=sizes.size_hw)
         if "speed" in given.only:
-            print_speed(model, parts=parts, folder=folder, threads=given.threads, rounds=sizes.rounds)
+            print_speed(model, parts=parts, folder=folder, threads=given.threads)
         if "agreement" in given.only:
             paths = sorted(parts.iterdir()) if given.data is None else find_test_images(given.data)
             print_agreement(artifact, paths=paths, most=given.most, threads=given.threads)
@@ -140,7 +142,9 @@ def print_memory(model: Path, *, folder: Path, sizes: Sizes) -> None:
     side_px = sizes.large_px
     large = folder / "large"
     large.mkdir()
-    repeated = np.tile(draw(0, size_hw=(_DRAWN_PX, _DRAWN_PX)), (side_px // _DRAWN_PX, side_px // _DRAWN_PX, 1))
+    repeated = np.tile(
+        draw(0, size_hw=(_DRAWN_PX, _DRAWN_PX)), (side_px // _DRAWN_PX, side_px // _DRAWN_PX, 1)
+    )
     (large / "part.jpg").write_bytes(encode_jpeg(repeated, quality=_JPEG_QUALITY))
     cost, _ = inspect(large, model=model, out=folder / "out")
     goal = f"goal {_MEMORY_GOAL_MIB:.0f}"
@@ -148,55 +152,61 @@ def print_memory(model: Path, *, folder: Path, sizes: Sizes) -> None:
     print(flush=True)
 
 
-def print_speed(model: Path, *, parts: Path, folder: Path, threads: int, rounds: int) -> None:
-    """The command and the bare session in turns, over the same images."""
-    batches = cut_as_predictor_does(model, images=[read_image(path) for path in sorted(parts.iterdir())])
-    runtime = open_runtime(open_artifact(model), device="cpu", threads=threads)
-    images = len(list(parts.iterdir()))
-    runtime.run(batches[0])
-    bare_s = bare_cpu_s = command_s = command_cpu_s = inside_s = 0.0
-    for _ in range(rounds):
-        started_s, started_cpu_s = time.perf_counter(), time.process_time()
-        for batch in batches:
-            runtime.run(batch)
-        bare_s += time.perf_counter() - started_s
-        bare_cpu_s += time.process_time() - started_cpu_s
-        cost, images_per_s = inspect(parts, model=model, out=folder / "out")
-        command_s += cost.wall_s
-        command_cpu_s += cost.cpu_s
-        inside_s += images / images_per_s
-    done = rounds * images
-    print(f"{images} images in {len(batches)} tiles, {rounds} times, on {runtime.provider}")
+def print_speed(model: Path, *, parts: Path, folder: Path, threads: int) -> None:
+    """The command between two halves of the bare session's work, so that a slow drift of the machine cancels."""
+    images = [read_image(path) for path in sorted(parts.iterdir())]
+    artifact = open_artifact(model)
+    tiles = cut_as_predictor_does(artifact, images=images)
+    runtime = open_runtime(artifact, device="cpu", threads=threads)
+    runtime.run(tiles[0])
+    before = _time_bare(runtime, tiles=tiles[::2])
+    cost, images_per_s = inspect(parts, model=model, out=folder / "out")
+    after = _time_bare(runtime, tiles=tiles[1::2])
+    bare_s, bare_cpu_s = before[0] + after[0], before[1] + after[1]
+    print(f"{len(images)} images in {len(tiles)} tiles on {runtime.provider}")
     print(f"{'':44}{'images/s':>10}{'of bare':>9}{'CPU s/image':>13}")
     for name, wall_s, cpu_s in (
-        ("bare session.run", bare_s, f"{bare_cpu_s / done:.3f}"),
-        ("segnet inspect, without its start", inside_s, ""),
-        ("segnet inspect, whole", command_s, f"{command_cpu_s / done:.3f}"),
+        ("bare session.run", bare_s, f"{bare_cpu_s / len(images):.3f}"),
+        ("segnet inspect, without its start", len(images) / images_per_s, ""),
+        ("segnet inspect, whole", cost.wall_s, f"{cost.cpu_s / len(images):.3f}"),
     ):
-        print(f"{name:44}{done / wall_s:>10.2f}{bare_s / wall_s:>9.2f}{cpu_s:>13}")
-    print(f"segnet inspect / bare: {bare_s / command_s:.2f}; goal {_SPEED_GOAL}\n", flush=True)
+        print(f"{name:44}{len(images) / wall_s:>10.2f}{bare_s / wall_s:>9.2f}{cpu_s:>13}")
+    print(f"segnet inspect / bare: {bare_s / cost.wall_s:.2f}; goal {_SPEED_GOAL}\n", flush=True)
+
+
+def _time_bare(runtime: Runtime, *, tiles: Sequence[NDArray[np.uint8]]) -> tuple[float, float]:
+    """Seconds of these runs, and seconds of all processors together."""
+    started_s, started_cpu_s = time.perf_counter(), time.process_time()
+    for tile in tiles:
+        runtime.run(tile)
+    return time.perf_counter() - started_s, time.process_time() - started_cpu_s
 
 
 def print_agreement(artifact: Artifact, *, paths: Sequence[Path], most: int, threads: int) -> None:
     """Tiles beside the whole image, which the runtime then takes at once."""
     runtime = open_runtime(artifact, device="cpu", threads=threads)
     predictor = Predictor(runtime, contract=artifact.contract, digest=artifact.digest)
-    same_px = judged_px = 0
-    worst, compared = 1.0, 0
+    class_ids = np.asarray(artifact.contract.classes.defect_ids)
+    shares, same_px, judged_px, same_defect_px, defect_px = [], 0, 0, 0, 0
     for image in _larger_than_a_tile(paths, tile_px=artifact.contract.tile_px, most=most):
         height, width = image.shape[:2]
         padded = pad_to_multiple(image, artifact.contract.stride)
         whole = runtime.run(padded[None], want=("labels",))["labels"][0, :height, :width]
-        same = predictor.predict(image).labels == whole
-        same_px += int(same.sum())
-        judged_px += same.size
-        worst, compared = min(worst, float(same.mean())), compared + 1
-    if not compared:
+        tiled = predictor.predict(image).labels
+        same, is_defect = tiled == whole, np.isin(tiled, class_ids) | np.isin(whole, class_ids)
+        shares.append(float(same.mean()))
+        same_px, judged_px = same_px + int(same.sum()), judged_px + same.size
+        same_defect_px, defect_px = (
+            same_defect_px + int(same[is_defect].sum()),
+            defect_px + int(is_defect.sum()),
+        )
+    if not shares:
         sys.exit(f"no image is larger than a tile of {artifact.contract.tile_px} px; give --data larger ones")
     print(
-        f"tiles agree with the whole image: {same_px / judged_px:.4%} of {judged_px} px in {compared} images, "
-        f"worst {worst:.4%}; goal {_AGREEMENT_GOAL:.1%}"
+        f"tiles agree with the whole image: {same_px / judged_px:.4%} of {judged_px} px in {len(shares)} images, "
+        f"worst {min(shares):.4%}; goal {_AGREEMENT_GOAL:.1%}"
     )
+    print(f"where either finds a defect: {same_defect_px} of {defect_px} px")
 
 
 def inspect(source: Path, *, model: Path, out: Path) -> tuple[Cost, float]:
@@ -228,9 +238,11 @@ class _Recorder:
         return {name: np.zeros(image_batch.shape[:3], np.uint8) for name in want}
 
 
-def cut_as_predictor_does(model: Path, *, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+def cut_as_predictor_does(
+    artifact: Artifact, *, images: Sequence[NDArray[np.uint8]]
+) -> list[NDArray[np.uint8]]:
     """What the session gets for these images, each uint8 [1, height, width, 3]."""
-    artifact, recorder = open_artifact(model), _Recorder()
+    recorder = _Recorder()
     Predictor(recorder, contract=artifact.contract, digest=artifact.digest).predict_batch(images)
     return recorder.batches
 
@@ -243,7 +255,8 @@ def find_test_images(data: Path) -> list[Path]:
 def _larger_than_a_tile(paths: Sequence[Path], *, tile_px: int, most: int) -> Iterator[NDArray[np.uint8]]:
     """At most so many images, spread over all."""
     step = max(1, len(paths) // most)
-    large = (image for image in map(read_image, [*paths[::step], *paths]) if max(image.shape[:2]) > tile_px)
+    spread = dict.fromkeys([*paths[::step], *paths])
+    large = (image for image in map(read_image, spread) if max(image.shape[:2]) > tile_px)
     for _, image in zip(range(most), large, strict=False):
         yield image
 

@@ -1,4 +1,4 @@
-"""The networks that are measured: our default one and its model file, never trained, since speed depends on no weight."""
+"""The networks that are measured: our default one and its model file; never trained, as speed depends on no weight."""
 
 from pathlib import Path
 from typing import Final

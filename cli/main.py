@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "Print what a model promises: classes, scores, where it comes from.",
     "predict": "Find defects in images with a model.",
     "inspect": "Inspect a folder of parts: masks, measured defects, verdicts, a report.",
+    "serve": "Serve a model over HTTP: upload an image, get its defects.",
     "recipe": "Write and explain the rules that turn defects into OK, NG or REVIEW.",
     "keys": "Make API keys for the service, with their scopes.",
 }

@@ -29,6 +29,7 @@ _EXIF_ORIENTATION: Final = 0x0112
 _EXIF_AT_MOST_BYTES: Final = 1 << 20
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS = 256, 257, 258
 _TURNS_SIDES: Final = (5, 6, 7, 8)
+_BAND_ROWS: Final = 512
 # What Pillow's decoders raise on damaged files; they promise OSError alone, fuzzing finds the rest.
 _DAMAGE: Final = (
     OSError,
@@ -194,8 +195,8 @@ def _pixels(
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{image.mode} pixels cannot become RGB ({error}); save it as RGB") from error
-    # Pillow's arrays are read-only; whoever gets this one may write into it.
-    return np.array(_turned(pixels, orientation), order="C")
+    # Whoever gets these may write into them; Pillow's own arrays are read-only.
+    return np.require(_turned(pixels, orientation), requirements=("C", "W"))
 
 
 def _eight_bit(
@@ -222,7 +223,17 @@ def _eight_bit(
         return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image))[
             ..., :3
         ]
-    return np.asarray(image.convert("RGB"))
+    return _to_array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of an 8-bit image, band by band: Pillow would hold a large one three times to hand it over once."""
+    width, height = image.size
+    pixels = np.empty((height, width, len(image.getbands())), np.uint8)
+    for top in range(0, height, _BAND_ROWS):
+        bottom = min(top + _BAND_ROWS, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _windowed(samples: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:

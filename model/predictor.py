@@ -194,16 +194,17 @@ class Predictor:
             whole = slice(0, height), slice(0, width)
             yield _Piece(at, pad_to_multiple(image, stride), keep=whole, place=whole)
             return
-        padded = pad_to_multiple(image, stride, least_px=tile_px)
-        size_hw = padded.shape[0], padded.shape[1]
-        for tile in plan_tiles(size_hw, tile_px=tile_px, halo_px=self._contract.halo_px):
+        # Planned for the padded size, but cut before padding: a large image is not copied for a few rows.
+        rows, columns = (max(tile_px, -(-side // stride) * stride) for side in (height, width))
+        for tile in plan_tiles((rows, columns), tile_px=tile_px, halo_px=self._contract.halo_px):
             core = tile.core
             place = slice(core.top, min(core.bottom, height)), slice(core.left, min(core.right, width))
             keep = (
                 slice(place[0].start - tile.padded.top, place[0].stop - tile.padded.top),
                 slice(place[1].start - tile.padded.left, place[1].stop - tile.padded.left),
             )
-            yield _Piece(at, padded[tile.padded.slices], keep=keep, place=place)
+            pixels = pad_to_multiple(image[tile.padded.slices], stride, least_px=tile_px)
+            yield _Piece(at, pixels, keep=keep, place=place)
 
     def _blank(self, image: NDArray[np.uint8], *, want_probabilities: bool) -> Prediction:
         size_hw = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Both benchmarks run from a shell and print their table; their numbers at these sizes mean nothing."""
+"""All benchmarks run from a shell and print their table; their numbers at these sizes mean nothing."""
 
 import importlib.util
 import re
@@ -48,3 +48,27 @@ def test_the_latency_benchmark_prints_floor_rows_and_ratios(repository: Path) ->
         median_ms, min_ms, _ = row(text, name)
         assert 0 < min_ms <= median_ms
     assert re.search(r"^ONNX Runtime / floor: [\d.]+ \(min\), [\d.]+ \(median\); goal 2.0$", text, re.M)
+
+
+@pytest.mark.slow
+def test_the_folder_benchmark_prints_speed_agreement_and_memory(repository: Path) -> None:
+    text = run_quickly(repository / "benchmarks" / "folder.py")
+    (_, one, bare_cpu_s) = row(text, "bare session.run")
+    (inside_per_s, inside_share) = row(text, "segnet inspect, without its start")
+    (whole_per_s, whole_share, whole_cpu_s) = row(text, "segnet inspect, whole")
+    assert one == 1.0
+    assert 0 < whole_per_s < inside_per_s
+    assert 0 <= whole_share <= inside_share
+    assert 0 < bare_cpu_s < whole_cpu_s, "the command does all that the session does, and starts up"
+    assert re.search(r"^segnet inspect / bare: [\d.]+; goal 0.85$", text, re.M)
+    agreed = re.search(r"^tiles agree with the whole image: ([\d.]+)% of 24576 px in 2 images", text, re.M)
+    assert agreed is not None
+    assert float(agreed[1]) >= 99.9
+    for name in (
+        "peak MiB, 5 images of 64 x 64",
+        "peak MiB, 20 images of 64 x 64",
+        "peak MiB, one image of 1000 x 1000",
+    ):
+        peak_mib, *_ = row(text, name)
+        assert 50 < peak_mib < 1000, "of the command, and not of the benchmark, which holds torch"
+    assert row(text, "growth from few to many") == [pytest.approx(1.0, abs=0.2)]

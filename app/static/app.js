@@ -3,7 +3,7 @@
 import { fetchOverlay, inspect } from "./api.js";
 import { listenForCamera } from "./camera.js";
 import { renderClasses } from "./classes.js";
-import { fadeRows, markRow, renderDefects } from "./defects_table.js";
+import { fadeRows, goToRow, inWords, markRow, renderDefects } from "./defects_table.js";
 import { byId } from "./dom.js";
 import { saveJson, saveMask, saveOverlay } from "./downloads.js";
 import { listenForFiles } from "./intake.js";
@@ -65,10 +65,14 @@ function renderItem(item) {
   const prediction = item?.prediction ?? null;
   renderVerdict(item, { onRetry: () => retry(item) });
   renderProgress(item);
+  choose(null);
   byId("details").hidden = prediction === null;
   byId("stage").ariaBusy = String(item !== null && item.state !== "failed");
   document.title = item ? `${prediction?.verdict ?? "…"} · ${item.name} – Inspection` : "Inspection";
-  if (prediction === null) return;
+  if (prediction === null) {
+    stage.clearMask();
+    return;
+  }
   renderClasses(prediction, { hiddenNames, onToggle: toggleClass });
   renderDefects(prediction, { onChoose: (defect) => choose(defect, { zoom: true }) });
   fadeRows(hiddenNames);
@@ -103,10 +107,11 @@ async function layMask(item) {
   const isCurrent = () => item === queue.current && item.prediction === prediction;
   try {
     const mask = await readIds(prediction.mask.data);
-    if (item.isForeign) await showForeign(item, isCurrent);
     if (isCurrent()) stage.showMask(mask, prediction, hiddenIds(prediction));
+    if (item.isForeign) await showForeign(item, isCurrent);
+    if (isCurrent() && item.isForeign) stage.showMask(mask, prediction, hiddenIds(prediction));
   } catch (error) {
-    if (isCurrent()) hint(`The mask cannot be shown: ${error.message}`);
+    if (isCurrent()) hint(`The picture cannot be shown: ${error.message}`);
   }
   if (isCurrent()) byId("stage").ariaBusy = "false";
 }
@@ -137,8 +142,15 @@ function toggleClass(name, isShown) {
 function choose(defect, { zoom = false } = {}) {
   stage.look({ chosen: defect });
   markRow(defect?.number ?? null);
-  if (defect && zoom) stage.zoomTo(defect);
-  else if (defect) byId("live").textContent = `Defect ${defect.number}, ${defect.class}`;
+  byId("chosen").hidden = defect === null;
+  byId("chosen").textContent = defect ? inWords(defect) : "";
+  if (!defect) return;
+  if (zoom) {
+    byId("stage").scrollIntoView({ block: "nearest" });
+    stage.zoomTo(defect);
+  } else {
+    byId("live").textContent = `Defect ${inWords(defect)}`;
+  }
 }
 
 function listenForControls() {
@@ -148,6 +160,7 @@ function listenForControls() {
   byId("opacity").oninput = ({ target }) => stage.look({ opacity: target.value / 100, isMaskOn: true });
   byId("numbers").onchange = ({ target }) => stage.look({ hasNumbers: target.checked });
   byId("recipe").onchange = () => queue.redo(queue.items);
+  byId("chosen").onclick = goToRow;
   byId("download-mask").onclick = () => saveMask(queue.current);
   byId("download-json").onclick = () => saveJson(queue.current);
   byId("download-overlay").onclick = async () => {

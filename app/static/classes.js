@@ -12,7 +12,8 @@ export function renderClasses(prediction, { hiddenNames, onToggle }) {
 
 function row({ name, color, pixels, share, area_mm2: areaMm2 }, { isShown, onToggle }) {
   const box = element("input", { type: "checkbox", checked: isShown, onchange: () => onToggle(name, box.checked) });
-  const amount = !pixels ? "none" : areaMm2 === null ? percent(share) : `${measured(areaMm2)} mm² · ${percent(share)}`;
+  const amounts = [areaMm2 === null ? null : `${measured(areaMm2)} mm²`, percent(share)];
+  const amount = pixels ? amounts.filter(Boolean).join(" · ") : "none";
   return element("li", { className: pixels ? "" : "absent" },
     element("label", { className: "check" }, box, swatch(color), element("span", { className: "grow" }, name)),
     element("span", { className: "amount" }, amount));

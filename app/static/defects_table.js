@@ -17,10 +17,9 @@ export function renderDefects(prediction, { onChoose }) {
   const unit = inMm ? "mm" : "px";
   const heads = [["No.", ""], ["Class", ""], ["Length", unit], ["Width", unit], ["Area", `${unit}²`], ["Sure", ""]];
   const colors = new Map(prediction.classes.map(({ id, color }) => [id, color]));
-  const rows = defects
+  const body = element("tbody", {}, ...defects
     .slice(0, MOST_ROWS)
-    .map((defect) => row(defect, { color: colors.get(defect.class_id), inMm, onChoose }));
-  const body = element("tbody", {}, ...rows);
+    .map((defect) => row(defect, { color: colors.get(defect.class_id), inMm, onChoose })));
   body.addEventListener("keydown", moveBetweenRows);
   const total = plural(defects.length, "defect");
   byId("defects").replaceChildren(
@@ -30,21 +29,32 @@ export function renderDefects(prediction, { onChoose }) {
   );
 }
 
-/** Mark the row of that number (null: none), and bring it into sight. */
+/** Mark the row of that number (null: none); beside the picture it comes into sight, below it the picture stays. */
 export function markRow(number) {
-  for (const one of byId("defects").querySelectorAll("tbody tr")) {
-    const isChosen = Number(one.dataset.number) === number;
-    one.ariaCurrent = isChosen ? "true" : null;
-    if (isChosen) one.scrollIntoView({ block: "nearest" });
-  }
+  for (const one of rows()) one.ariaCurrent = Number(one.dataset.number) === number ? "true" : null;
+  if (getComputedStyle(byId("details")).overflowY === "auto") chosenRow()?.scrollIntoView({ block: "nearest" });
+}
+
+/** Go to the marked row, wherever it is. */
+export function goToRow() {
+  chosenRow()?.scrollIntoView({ block: "center" });
+  chosenRow()?.querySelector("button").focus({ preventScroll: true });
+}
+
+/** `3 · scratch · 17.9 × 0.54 mm`. */
+export function inWords({ number, class: name, ...sizes }) {
+  const inMm = sizes.length_mm !== null;
+  const [length, width] = inMm ? [sizes.length_mm, sizes.width_mm] : [sizes.length_px, sizes.width_px];
+  return `${number} · ${name} · ${measured(length)} × ${measured(width)} ${inMm ? "mm" : "px"}`;
 }
 
 /** Fade the rows of classes whose mask is switched off. */
 export function fadeRows(hiddenNames) {
-  for (const one of byId("defects").querySelectorAll("tbody tr")) {
-    one.classList.toggle("absent", hiddenNames.has(one.dataset.class));
-  }
+  for (const one of rows()) one.classList.toggle("absent", hiddenNames.has(one.dataset.class));
 }
+
+const rows = () => byId("defects").querySelectorAll("tbody tr");
+const chosenRow = () => byId("defects").querySelector("tr[aria-current]");
 
 const head = ([name, of]) => element("th", { scope: "col" }, name, element("small", {}, of && ` ${of}`));
 
@@ -53,9 +63,15 @@ function row(defect, { color, inMm, onChoose }) {
   const sizes = inMm
     ? [defect.length_mm, defect.width_mm, defect.area_mm2]
     : [defect.length_px, defect.width_px, defect.area_px];
-  const node = element("tr", { onclick: () => onChoose(defect) },
-    element("td", {},
-      element("button", { className: "number", "aria-label": `Show defect ${number}, ${name}` }, String(number))),
+  const label = `Show defect ${number}, ${name}`;
+  const button = element("button", { className: "number", "aria-label": label }, String(number));
+  const onclick = () => {
+    // Wherever in the row was clicked, the keys go on from there.
+    button.focus({ preventScroll: true });
+    onChoose(defect);
+  };
+  const node = element("tr", { onclick },
+    element("td", {}, button),
     element("td", {}, element("span", { className: "named" }, swatch(color),
       element("span", {}, name, defect.touches_border ? element("small", {}, "cut by the edge") : null))),
     ...sizes.map((size) => element("td", {}, measured(size))),

@@ -7,7 +7,7 @@ const DIGEST_SHOWN = 16;
 
 export function renderProvenance({ id, model, provider, recipe, image, mm_per_px: mmPerPx, timings_ms: timings }) {
   const facts = [
-    ["Model", `${model.name} ${model.version}`, model.sha256],
+    ["Model", `${model.name} ${model.version}`.trim(), model.sha256],
     ["Recipe", recipe?.name, recipe?.sha256],
     ["Runs on", provider.replace(/ExecutionProvider$/, "")],
     ["Scale", mmPerPx === null ? "not known: sizes in px" : `${measured(mmPerPx)} mm per px`],

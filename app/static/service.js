@@ -4,10 +4,13 @@ import { checkReady, fetchRecipes } from "./api.js";
 import { byId, element } from "./dom.js";
 
 const AGAIN_MS = 3000;
+let again = null;
 
 /** Show whether it is ready; keep asking while it is not. */
 export async function watchReadiness() {
   const badge = byId("service");
+  // Called again while it keeps asking: one asker is enough.
+  clearTimeout(again);
   try {
     await checkReady();
     badge.className = "service ready";
@@ -17,7 +20,7 @@ export async function watchReadiness() {
     const text = problem.status ? `Not ready: ${problem.detail || "starting"}` : problem.message;
     // The same words again would be read aloud again.
     if (badge.textContent !== text) badge.textContent = text;
-    setTimeout(watchReadiness, AGAIN_MS);
+    again = setTimeout(watchReadiness, AGAIN_MS);
   }
 }
 

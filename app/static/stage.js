@@ -43,9 +43,13 @@ export class Stage {
   showPicture(picture) {
     this.#picture?.close();
     this.#picture = picture;
-    this.#mask = this.#tinted = this.#prediction = null;
-    this.#looks.chosen = null;
+    this.clearMask();
     this.#change(() => picture && this.#viewport.setImage(picture.width, picture.height));
+  }
+
+  clearMask() {
+    this.#mask = this.#tinted = this.#prediction = null;
+    this.#draw();
   }
 
   /** Lay a mask ({width, height, ids}) over it; its size is that of the upright image, whatever the picture's. */

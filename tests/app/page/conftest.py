@@ -37,7 +37,7 @@ DEADLINE_S = 10
 class Service:
     """What the fake service knows, and what was asked of it."""
 
-    parts: dict[str, tuple[bytes, SyntheticPart]]
+    parts: dict[str, tuple[bytes, SyntheticPart]] = field(default_factory=dict)
     wanted_key: str | None = None
     failures: list[tuple[int, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -141,7 +141,7 @@ def _create_app(service: Service) -> FastAPI:
     async def ready() -> dict[str, bool]:
         return {"ready": True}
 
-    api.frontend("/", directory=STATIC)
+    api.frontend("/", directory=STATIC, fallback=None)
     return api
 
 
@@ -161,19 +161,33 @@ def parts() -> dict[str, tuple[bytes, SyntheticPart]]:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Service]:
-    """The service on a free port; `service` empties its memory for each test."""
-    service = Service(parts={})
-    server = uvicorn.Server(uvicorn.Config(_create_app(service), port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    end = time.monotonic() + DEADLINE_S
-    while not server.started and time.monotonic() < end:
-        time.sleep(0.01)
-    service.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    yield service
-    server.should_exit = True
-    thread.join()
+def serve() -> Iterator[Callable[[FastAPI], str]]:
+    """Serve an application on a free port until the tests end; gives its address."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(api: FastAPI) -> str:
+        server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        end = time.monotonic() + DEADLINE_S
+        while not server.started:
+            assert time.monotonic() < end, "the service did not start"
+            time.sleep(0.01)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def served(serve: Callable[[FastAPI], str]) -> Service:
+    """The fake service; `service` empties its memory for each test."""
+    service = Service()
+    service.url = serve(_create_app(service))
+    return service
 
 
 @pytest.fixture
@@ -282,7 +296,8 @@ def open_desk(browser: Any, service: Service) -> Iterator[Callable[..., Desk]]:
     contexts: list[Any] = []
     complaints: list[str] = []
 
-    def open_it(**options: Any) -> Desk:
+    def open_it(*, url: str = "", **options: Any) -> Desk:
+        own = url or service.url
         settings = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", "locale": "en-GB"}
         context = browser.new_context(**settings | options)
         contexts.append(context)
@@ -290,13 +305,9 @@ def open_desk(browser: Any, service: Service) -> Iterator[Callable[..., Desk]]:
         context.set_default_timeout(DEADLINE_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console", lambda message: complaints.append(message.text) if _is_complaint(message) else None
-        )
-        page.on(
-            "request", lambda one: complaints.append(one.url) if _is_foreign(one.url, service.url) else None
-        )
-        page.goto(service.url)
+        page.on("console", lambda one: complaints.append(one.text) if _is_complaint(one) else None)
+        page.on("request", lambda one: complaints.append(one.url) if _is_foreign(one.url, own) else None)
+        page.goto(own)
         page.locator("#service.ready").wait_for()
         return Desk(page, service)
 

@@ -132,30 +132,48 @@ def test_a_defect_in_the_picture_leads_to_its_row(desk: "Desk") -> None:
     for number in (2, 1):
         _click(desk, *_middle_of(desk, number))
         assert _chosen_row(desk) == str(number)
+        assert desk.page.locator("#chosen").inner_text().startswith(f"{number} · pit · ")
     x, y = _middle_of(desk)
     _click(desk, x, y - 60 if y > 100 else y + 60)
     assert _chosen_row(desk) is None
 
 
-def test_a_small_defect_inside_the_box_of_a_large_one_is_told_from_it(desk: "Desk") -> None:
-    # A ring of class 1 around a dot of class 1: the dot's box lies in the ring's.
-    found = desk.page.evaluate("""async () => {
+def test_where_the_table_lies_below_the_picture_each_leads_to_the_other(
+    open_desk: Callable[..., "Desk"],
+) -> None:
+    desk = open_desk(viewport={"width": 768, "height": 700}, has_touch=True)
+    desk.drop("pits.png")
+    in_sight = """selector => {
+      const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+      return top >= 0 && bottom <= innerHeight;
+    }"""
+    desk.page.locator("#defects tbody tr").first.click()
+    assert desk.page.evaluate(in_sight, "#stage")
+    _click(desk, 5, 5)
+    desk.page.keyboard.press("0")
+    _click(desk, *_middle_of(desk, 2))
+    assert desk.page.evaluate(in_sight, "#stage")
+    desk.page.locator("#chosen").click()
+    assert desk.page.evaluate(in_sight, "#defects tr[aria-current]")
+    assert desk.page.evaluate("document.activeElement.textContent") == "2"
+
+
+def test_of_two_defects_whose_boxes_overlap_the_one_is_found_whose_pixel_it_is(desk: "Desk") -> None:
+    # Pixel (2, 1) is of the large one, and lies in the small one's box.
+    drawn = ["1.1111111", "1.1.....1", "1.1.....1", "1.......1", "11111...1", *["........1"] * 4]
+    script = """async (drawn) => {
       const { defectAt } = await import("./hit.js");
-      const ids = new Uint8Array(81);
-      for (let y = 0; y < 9; y += 1) for (let x = 0; x < 9; x += 1) {
-        ids[y * 9 + x] = Math.max(Math.abs(x - 4), Math.abs(y - 4)) === 4 || (x === 4 && y === 4) ? 1 : 0;
-      }
+      const ids = Uint8Array.from(drawn.join(""), (one) => (one === "1" ? 1 : 0));
       const defects = [
-        { number: 1, class_id: 1, area_px: 32, box_px: [0, 0, 9, 9] },
-        { number: 2, class_id: 1, area_px: 3, box_px: [7, 3, 9, 6] },
-        { number: 3, class_id: 1, area_px: 1, box_px: [4, 4, 5, 5] },
+        { number: 1, class_id: 1, area_px: 17, box_px: [2, 0, 9, 9] },
+        { number: 2, class_id: 1, area_px: 9, box_px: [0, 0, 5, 5] },
       ];
       const shown = new Uint8Array(256).fill(1, 1);
-      const at = (x, y, reachPx = 0) =>
-        defectAt({ x, y }, { mask: { width: 9, height: 9, ids }, defects: defects.toSpliced(1, 1), shown, reachPx });
-      return [at(4.5, 4.5), at(0, 0), at(8.9, 4), at(2.5, 4.5), at(3.2, 4.5, 1)].map((one) => one?.number ?? null);
-    }""")
-    assert found == [3, 1, 1, None, 3]
+      const mask = { width: 9, height: 9, ids };
+      const at = (x, y, reachPx = 0) => defectAt({ x, y }, { mask, defects, shown, reachPx })?.number ?? null;
+      return [at(2.5, 1.5), at(0.5, 2.5), at(8.9, 8.9), at(5.5, 5.5), at(1.5, 3.5, 1), at(20, 20, 1)];
+    }"""
+    assert desk.page.evaluate(script, drawn) == [1, 2, 1, None, 2, None]
 
 
 def test_keys_zoom_move_and_fit(desk: "Desk") -> None:
