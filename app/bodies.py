@@ -56,6 +56,7 @@ IMAGES_BODY: Final[dict[str, Any]] = {
                     "properties": {
                         "images": {
                             "type": "array",
+                            "minItems": 1,
                             "items": {"type": "string", "format": "binary"},
                             "description": "The files.",
                         },
@@ -65,6 +66,7 @@ IMAGES_BODY: Final[dict[str, Any]] = {
                             "description": "A zip, tar or tar.gz of images, in place of `images`.",
                         },
                     },
+                    "anyOf": [{"required": ["images"]}, {"required": ["archive"]}],
                 }
             },
             "application/zip": {"schema": {"type": "string", "format": "binary"}},

@@ -30,9 +30,9 @@ async def watch_file(path: Path, *, every_s: float, on_change: Callable[[], Awai
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What changes with a file; None while there is none."""
+    """What changes with a file; None while there is none to be seen."""
     try:
         facts = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -4,6 +4,7 @@ Each `to_…` is one form of the answer. They take milliseconds and more: call t
 """
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,30 +42,36 @@ from model.verdict import Ruling
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
-    """All that is known of one image.
+class Decoded:
+    """An image as it came.
 
     Attributes:
-        request_id: of the request it came in.
-        upload: name and bytes as sent; sha256: of the bytes, hex.
+        upload: name and bytes as sent.
         image: RGB, uint8 [height, width, 3], upright.
         facts: what its header said.
-        judged: what the model said, and which model.
-        recipe, ruling: the rules and what they led to.
         began_s: on the clock of `time.perf_counter`, when the whole upload was there.
-        decode_ms, measure_ms: of these stages.
+        decode_ms: how long it took.
+    """
+
+    upload: Member
+    image: NDArray[np.uint8]
+    facts: ImageFacts
+    began_s: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """All that is known of one image: as it came, what the model said, what the rules led to and how long that took.
+
+    `request_id` is of the request it came in.
     """
 
     request_id: str
-    upload: Member
-    sha256: str
-    image: NDArray[np.uint8]
-    facts: ImageFacts
+    decoded: Decoded
     judged: Judged
     recipe: Recipe
     ruling: Ruling
-    began_s: float
-    decode_ms: float
     measure_ms: float
 
     @property
@@ -94,7 +101,8 @@ def to_line(judgement: Judgement, *, mask: MaskEncoding) -> bytes:
     """A BatchPrediction on a line of its own."""
     prediction = to_response(judgement, mask=mask)
     return (
-        BatchPrediction(name=judgement.upload.name, prediction=prediction).model_dump_json().encode() + b"\n"
+        BatchPrediction(name=judgement.decoded.upload.name, prediction=prediction).model_dump_json().encode()
+        + b"\n"
     )
 
 
@@ -105,7 +113,7 @@ def to_mask(judgement: Judgement) -> bytes:
 
 def to_overlay(judgement: Judgement) -> bytes:
     """The image with its defects tinted, a JPEG. Raises Unprocessable for sides that no JPEG can have."""
-    tinted = overlay(judgement.image, judgement.judged.prediction.labels, judgement.class_map)
+    tinted = overlay(judgement.decoded.image, judgement.judged.prediction.labels, judgement.class_map)
     try:
         return encode_jpeg(tinted)
     except ValueError as error:
@@ -124,7 +132,7 @@ def to_response(judgement: Judgement, *, mask: MaskEncoding) -> PredictionRespon
         id=judgement.request_id,
         model=_model_info(judged),
         provider=judged.model.provider,
-        image=_image_info(judgement),
+        image=_image_info(judgement.decoded),
         verdict=judgement.ruling.verdict,
         reasons=judgement.ruling.reasons,
         recipe=RecipeInfo(name=recipe.name, sha256=recipe.digest()),
@@ -136,12 +144,12 @@ def to_response(judgement: Judgement, *, mask: MaskEncoding) -> PredictionRespon
         ),
         mask=encoded,
         timings_ms=Timings(
-            decode=_ms(judgement.decode_ms),
+            decode=_ms(judgement.decoded.decode_ms),
             queue=_ms(judged.queue_ms),
             inference=_ms(judged.inference_ms),
             measure=_ms(judgement.measure_ms),
             encode=_ms(1000 * (ended_s - encode_began_s)),
-            total=_ms(1000 * (ended_s - judgement.began_s)),
+            total=_ms(1000 * (ended_s - judgement.decoded.began_s)),
         ),
     )
 
@@ -151,17 +159,17 @@ def _model_info(judged: Judged) -> ModelInfo:
     return ModelInfo(name=model.contract.name, version=model.contract.version or "", sha256=model.digest)
 
 
-def _image_info(judgement: Judgement) -> ImageInfo:
-    height_px, width_px = judgement.image.shape[:2]
+def _image_info(decoded: Decoded) -> ImageInfo:
+    height_px, width_px = decoded.image.shape[:2]
     return ImageInfo(
-        name=judgement.upload.name,
-        format=judgement.facts.format,
+        name=decoded.upload.name,
+        format=decoded.facts.format,
         width_px=width_px,
         height_px=height_px,
-        bit_depth=judgement.facts.bit_depth,
-        exif_orientation=judgement.facts.exif_orientation,
-        sha256=judgement.sha256,
-        bytes=len(judgement.upload.content),
+        bit_depth=decoded.facts.bit_depth,
+        exif_orientation=decoded.facts.exif_orientation,
+        sha256=hashlib.sha256(decoded.upload.content).hexdigest(),
+        bytes=len(decoded.upload.content),
     )
 
 

@@ -4,27 +4,23 @@ Pixels are decoded and answers made in threads of their own, two lots of them: w
 behind those who just came.
 """
 
-import hashlib
 import os
 import time
 from functools import partial
 from typing import Final
 
-import numpy as np
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from numpy.typing import NDArray
 
 from app.archives import Member
 from app.engine import Engine
 from app.loaded_model import ModelFacts
 from app.metrics import Metrics
-from app.predictions import Encoder, Judgement, rule
+from app.predictions import Decoded, Encoder, Judgement, rule
 from app.queries import PredictionQuery
 from app.recipes import RecipeBook
 from app.uploads import decode
 from app.worker import Judged
-from data.images import ImageFacts
 
 _CORES: Final = os.cpu_count() or 1
 
@@ -78,18 +74,10 @@ class Service:
         began_s = time.perf_counter()
         image, facts = await decode(upload.content, max_pixels=self._max_pixels, limiter=self._decoding)
         decode_ms = 1000 * (time.perf_counter() - began_s)
+        decoded = Decoded(upload, image, facts, began_s=began_s, decode_ms=decode_ms)
         judged = await self.engine.predict(image, decision=query.decision)
         finish = partial(
-            self._finish,
-            judged,
-            upload=upload,
-            image=image,
-            facts=facts,
-            query=query,
-            request_id=request_id,
-            began_s=began_s,
-            decode_ms=decode_ms,
-            encode=encode,
+            self._finish, judged, decoded=decoded, query=query, request_id=request_id, encode=encode
         )
         return await to_thread.run_sync(finish, limiter=self._finishing)
 
@@ -97,13 +85,9 @@ class Service:
         self,
         judged: Judged,
         *,
-        upload: Member,
-        image: NDArray[np.uint8],
-        facts: ImageFacts,
+        decoded: Decoded,
         query: PredictionQuery,
         request_id: str,
-        began_s: float,
-        decode_ms: float,
         encode: Encoder,
     ) -> bytes:
         """Measure, rule and encode, in a thread."""
@@ -111,24 +95,11 @@ class Service:
         recipe = self.recipes.choose(query, contract=judged.model.contract)
         measure_began_s = time.perf_counter()
         ruling = rule(judged, recipe=recipe)
-        measure_ms = 1000 * (time.perf_counter() - measure_began_s)
-        judgement = Judgement(
-            request_id=request_id,
-            upload=upload,
-            sha256=hashlib.sha256(upload.content).hexdigest(),
-            image=image,
-            facts=facts,
-            judged=judged,
-            recipe=recipe,
-            ruling=ruling,
-            began_s=began_s,
-            decode_ms=decode_ms,
-            measure_ms=measure_ms,
-        )
         encode_began_s = time.perf_counter()
+        measure_ms = 1000 * (encode_began_s - measure_began_s)
+        judgement = Judgement(request_id, decoded, judged, recipe, ruling, measure_ms=measure_ms)
         answer = encode(judgement)
-        encode_ms = 1000 * (time.perf_counter() - encode_began_s)
-        self._count(judgement, encode_ms=encode_ms)
+        self._count(judgement, encode_ms=1000 * (time.perf_counter() - encode_began_s))
         return answer
 
     def _count(self, judgement: Judgement, *, encode_ms: float) -> None:
@@ -137,7 +108,7 @@ class Service:
             ruling.verdict, defect_classes=tuple(names[defect.class_id] for defect in ruling.counted)
         )
         stages_ms = {
-            "decode": judgement.decode_ms,
+            "decode": judgement.decoded.decode_ms,
             "queue": judged.queue_ms,
             "inference": judged.inference_ms,
             "measure": judgement.measure_ms,

@@ -196,10 +196,8 @@ def print_agreement(artifact: Artifact, *, paths: Sequence[Path], most: int, thr
         same, is_defect = tiled == whole, np.isin(tiled, class_ids) | np.isin(whole, class_ids)
         shares.append(float(same.mean()))
         same_px, judged_px = same_px + int(same.sum()), judged_px + same.size
-        same_defect_px, defect_px = (
-            same_defect_px + int(same[is_defect].sum()),
-            defect_px + int(is_defect.sum()),
-        )
+        same_defect_px += int(same[is_defect].sum())
+        defect_px += int(is_defect.sum())
     if not shares:
         sys.exit(f"no image is larger than a tile of {artifact.contract.tile_px} px; give --data larger ones")
     print(
