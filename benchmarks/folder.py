@@ -99,7 +99,8 @@ def main() -> None:
 def make_model(out: Path, *, sizes: Sizes, quick: bool) -> Path:
     """The default network in a file, as if it had been trained."""
     side_px = min(_CALIBRATION_PX, *sizes.size_hw)
-    images = np.stack([draw(number, size_hw=(side_px, side_px)) for number in range(4)])
+    # Crops, as the texture of a part drawn smaller is another one.
+    images = np.stack([draw(number, size_hw=sizes.size_hw)[-side_px:, -side_px:] for number in range(4)])
     segmenter = make_segmenter(images, quick=quick)
     decision = choose_calm_decision(segmenter, images)
     export(segmenter, images, out=out, tile_px=sizes.tile_px, halo_px=sizes.halo_px, decision=decision)
