@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from app.folder import Engine, Folder
-    from app.inspection import Inspection
-    from app.inspector import Inspector, Stems
-    from app.sources import Source
+    from app.folder.inspection import Inspection
+    from app.folder.inspector import Inspector, Stems
+    from app.folder.run import Engine, Folder
+    from app.folder.sources import Source
     from model.contract import Contract
     from model.recipe import Recipe
     from model.runtime import Device
@@ -80,10 +80,10 @@ def command(
     """
     from datetime import UTC, datetime
 
-    from app.folder import Folder
-    from app.inspector import Inspector, Stems
-    from app.journal import Header, open_journal, set_aside
-    from app.sources import open_source
+    from app.folder.inspector import Inspector, Stems
+    from app.folder.journal import Header, open_journal, set_aside
+    from app.folder.run import Folder
+    from app.folder.sources import open_source
     from cli.logs import log_to
     from model.predictor import Predictor
 
@@ -144,11 +144,11 @@ def _engine(
 ) -> Iterator["Engine"]:
     """What turns files into rows, ready to run."""
     if name == "threads":
-        from app.pipeline import inspect_in_threads
+        from app.folder.pipeline import inspect_in_threads
 
         yield partial(inspect_in_threads, inspector=inspector, stems=stems, workers=workers)
         return
-    from app.ray_engine import Job, inspect_with_ray, ray_cluster
+    from app.folder.ray_engine import Job, inspect_with_ray, ray_cluster
 
     job = Job.of(
         inspector,
@@ -162,7 +162,7 @@ def _engine(
 
 def _inspect_all(folder: "Folder", *, files: "Source", engine: "Engine", stems: "Stems", strict: bool) -> int:
     """Inspect what is there now and has no row yet, with a bar; returns how many rows are new."""
-    from app.sources import SourceError
+    from app.folder.sources import SourceError
     from data.progress import meter
 
     every = files.list_files()
@@ -185,7 +185,7 @@ def _inspect_all(folder: "Folder", *, files: "Source", engine: "Engine", stems: 
 
 def _watch(folder: "Folder", *, files: "Source", engine: "Engine", settle_s: float, strict: bool) -> int:
     """Inspect what is there and what arrives, a line each, until a signal ends it; returns how many rows are new."""
-    from app.folder import arrivals
+    from app.folder.run import arrivals
 
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

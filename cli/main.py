@@ -32,7 +32,13 @@ COMMANDS = {
 
 _DEBUG = "SEGNET_DEBUG"
 _STOPPED = 130  # what shells expect after Ctrl-C: 128 + SIGINT
-_EXTRAS = {"datumaro": "formats", "openvino": "openvino", "pyarrow": "tables", "ray": "ray", "httpx": "client"}
+_EXTRAS = {
+    "datumaro": "formats",
+    "openvino": "openvino",
+    "pyarrow": "tables",
+    "ray": "ray",
+    "httpx": "client",
+}
 """Package -> the extra that brings it; whatever else is missing is there to make a model: `train`."""
 
 _OUR_PACKAGES = ("app", "cli", "data", "model", "training")

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.inspection import Inspection
-from app.tables import Facts
+from app.folder.inspection import Inspection
+from app.folder.tables import Facts
 from data.classes import ClassMap
 from data.defects import Defect
 

@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from app.folder import StrictError
-from app.journal import JournalError
-from app.sources import SourceError
+from app.folder.journal import JournalError
+from app.folder.run import StrictError
+from app.folder.sources import SourceError
 from cli import inspect
 from data.images import encode_png
 from model.recipe import RecipeError

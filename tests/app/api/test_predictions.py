@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.inspector import Inspector
+from app.folder.inspector import Inspector
+from app.folder.sources import open_source
 from app.schemas import PredictionResponse
-from app.sources import open_source
 from data.images import encode_png, read_image
 from data.masks import Polygon, encode_labels, from_rle, overlay, polygons_to_mask, read_labels
 from model.predictor import Predictor

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from app.inspection import Inspection
-from app.tables import Facts, write_coco, write_tables
+from app.folder.inspection import Inspection
+from app.folder.tables import Facts, write_coco, write_tables
 from data.classes import ClassMap
 from data.coco import coco_class_names, iterate_coco, read_coco_files
 from data.images import encode_png

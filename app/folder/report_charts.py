@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from app.tally import bin_edge
+from app.folder.tally import bin_edge
 from data.charts import Frame, plain
 from data.classes import ClassMap
 
@@ -67,7 +67,7 @@ def pareto(defects: Mapping[int, int], *, class_map: ClassMap) -> Markup | None:
 
 
 def size_histogram(sizes: Mapping[int, int], *, unit: str) -> Markup | None:
-    """Defects by `app.tally.size_bin` of their area in `unit`; None without a defect."""
+    """Defects by `app.folder.tally.size_bin` of their area in `unit`; None without a defect."""
     if not sizes:
         return None
     first, end = min(sizes), max(sizes) + 1

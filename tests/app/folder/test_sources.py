@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from app.sources import ChangedError, Source, SourceError, open_source
+from app.folder.sources import ChangedError, Source, SourceError, open_source
 
 
 def keys(source: Source) -> list[str]:

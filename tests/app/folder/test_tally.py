@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from app.inspection import Inspection
-from app.tally import bin_edge, size_bin, take_tally
+from app.folder.inspection import Inspection
+from app.folder.tally import bin_edge, size_bin, take_tally
 from data.classes import ClassMap
 
 

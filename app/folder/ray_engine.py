@@ -14,9 +14,9 @@ from typing import Any, Final
 import ray
 from ray.util import ActorPool
 
-from app.inspection import Inspection
-from app.inspector import Inspector, Stems
-from app.sources import ImageFile, Source
+from app.folder.inspection import Inspection
+from app.folder.inspector import Inspector, Stems
+from app.folder.sources import ImageFile, Source
 from model.predictor import Predictor
 from model.recipe import Recipe
 from model.runtime import Device

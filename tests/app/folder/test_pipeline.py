@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from app.inspection import Inspection
-from app.inspector import Picture, Stems
-from app.pipeline import inspect_in_threads
-from app.sources import ImageFile
+from app.folder.inspection import Inspection
+from app.folder.inspector import Picture, Stems
+from app.folder.pipeline import inspect_in_threads
+from app.folder.sources import ImageFile
 
 _LARGE_SIDE_PX = 10_000
 

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.inspection import Inspection
-from app.report import write_report
-from app.report_charts import heat_map, pareto, size_histogram
-from app.tables import Facts
-from app.tally import take_tally
+from app.folder.inspection import Inspection
+from app.folder.report import write_report
+from app.folder.report_charts import heat_map, pareto, size_histogram
+from app.folder.tables import Facts
+from app.folder.tally import take_tally
 from data.classes import ClassMap
 
 HOSTILE = '</script><script>alert("1")</script>&.jpg'

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from app.inspection import Inspection
+from app.folder.inspection import Inspection
 from data.classes import ClassMap
 from data.defects import Defect
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inspection import Inspection, Verdict
-from app.reasons import Reason, ReasonCounter
+from app.folder.inspection import Inspection, Verdict
+from app.folder.reasons import Reason, ReasonCounter
 from data.classes import ClassMap
 
 CELLS: Final = 32

@@ -15,15 +15,14 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from app.columns import Cell, Column, Row, cells, defect_columns, found_defects, image_columns
-from app.inspection import Inspection
-from app.tally import Tally, take_tally
+from app.folder.columns import Cell, Column, Row, cells, defect_columns, found_defects, image_columns
+from app.folder.inspection import Inspection
+from app.folder.tally import Tally, take_tally
 from data.classes import ClassMap
-from data.files import write_atomically
+from data.files import open_atomically, write_atomically
 from data.masks import Rle, read_labels, to_rle
 from data.regions import Region, find_regions
 from data.run_lengths import pack_runs, unpack_runs
-from data.files import open_atomically
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_PER_BATCH: Final = 10_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.reasons import Reason, ReasonCounter
+from app.folder.reasons import Reason, ReasonCounter
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.examine import examine
-from app.inspection import Inspection
-from app.sources import ImageFile, Source
+from app.folder.inspection import Inspection
+from app.folder.sources import ImageFile, Source
 from data.files import write_atomically
 from data.images import ImageError, encode_jpeg, read_image
 from data.masks import encode_labels, overlay

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from jinja2.utils import htmlsafe_json_dumps
 
-from app.inspection import Inspection
-from app.report_charts import heat_map, pareto, size_histogram
-from app.tables import Facts
-from app.tally import Tally, take_tally
+from app.folder.inspection import Inspection
+from app.folder.report_charts import heat_map, pareto, size_histogram
+from app.folder.tables import Facts
+from app.folder.tally import Tally, take_tally
 from data.classes import ClassMap
-from data.page import render_page
 from data.files import open_atomically
+from data.page import render_page
 
 _TEMPLATE: Final = Path(__file__).parent / "templates" / "inspection.html.j2"
 

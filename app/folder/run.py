@@ -1,7 +1,7 @@
 """Inspect a folder: what is new is judged and noted row by row, then the tables and the report are made from all rows.
 
-The journal alone says what is done (`app.journal`), so a run that was killed goes on, and one that is finished does
-nothing when it is started again.
+The journal alone says what is done (`app.folder.journal`), so a run that was killed goes on, and one that is finished
+does nothing when it is started again.
 """
 
 import time
@@ -12,12 +12,12 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from app.inspection import Inspection
-from app.inspector import MASKS, OVERLAYS, THUMBNAILS
-from app.journal import FOLDER, Journal
-from app.report import write_report
-from app.sources import ImageFile, Source
-from app.tables import Facts, write_coco, write_tables
+from app.folder.inspection import Inspection
+from app.folder.inspector import MASKS, OVERLAYS, THUMBNAILS
+from app.folder.journal import FOLDER, Journal
+from app.folder.report import write_report
+from app.folder.sources import ImageFile, Source
+from app.folder.tables import Facts, write_coco, write_tables
 from data.files import write_atomically
 from model.contract import Contract
 from model.recipe import Recipe

@@ -15,8 +15,8 @@ from typing import BinaryIO, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.inspection import Inspection
-from app.sources import ImageFile
+from app.folder.inspection import Inspection
+from app.folder.sources import ImageFile
 
 with contextlib.suppress(ImportError):  # Windows has none: there nobody holds two processes apart
     import fcntl

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.inspection import Inspection
-from app.journal import Header, Journal, JournalError, open_journal, set_aside
-from app.sources import ImageFile
+from app.folder.inspection import Inspection
+from app.folder.journal import Header, Journal, JournalError, open_journal, set_aside
+from app.folder.sources import ImageFile
 
 HEADER = Header(
     model_sha256="a" * 64,

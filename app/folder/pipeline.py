@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from app.inspection import Inspection
-from app.inspector import Inspector, Picture, Stems
-from app.sources import ImageFile
+from app.folder.inspection import Inspection
+from app.folder.inspector import Inspector, Picture, Stems
+from app.folder.sources import ImageFile
 
 _AHEAD_PIXELS: Final = 48_000_000
 """Pixels that may wait, before and behind the network together; each costs about 5 bytes, and 8 to 12 while it is read

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.inspection import Inspection
-from app.inspector import Inspector, Stems
-from app.sources import ImageFile, open_source
+from app.folder.inspection import Inspection
+from app.folder.inspector import Inspector, Stems
+from app.folder.sources import ImageFile, open_source
 from data.images import encode_png, read_image
 from data.masks import read_labels
 from model.predictor import Predictor
