@@ -36,6 +36,7 @@ from app.worker import Judged
 from data.classes import ClassMap
 from data.defects import Defect
 from data.images import ImageFacts, encode_jpeg
+from data.label_counts import count_labels
 from data.masks import encode_labels, overlay, to_polygons, to_rle
 from model.recipe import Recipe, RecipeError
 from model.verdict import Ruling
@@ -176,7 +177,7 @@ def _image_info(decoded: Decoded) -> ImageInfo:
 def _class_shares(
     labels: NDArray[np.uint8], *, class_map: ClassMap, mm_per_px: float | None
 ) -> tuple[ClassShare, ...]:
-    pixels = np.bincount(labels.ravel(), minlength=len(class_map)).tolist()
+    pixels = count_labels(labels).tolist()
     return tuple(
         ClassShare(
             id=class_id,

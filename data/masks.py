@@ -16,6 +16,7 @@ from PIL import Image
 
 from data.classes import IGNORE_LABEL, ClassMap, Color
 from data.images import MAX_PIXELS, ImageError, load_pixels, open_checked, read_image
+from data.label_counts import count_labels
 from data.rings import Ring, fill_rings, trace_rings
 from data.run_lengths import pack_runs, unpack_runs
 
@@ -240,7 +241,7 @@ def _refuse_lossy(format_name: str) -> None:
 
 
 def _refuse_unknown(labels: Labels, *, class_count: int) -> None:
-    pixels = np.bincount(labels.ravel(), minlength=256)
+    pixels = count_labels(labels)
     unknown = [int(label) for label in np.flatnonzero(pixels) if class_count <= label < IGNORE_LABEL]
     if unknown:
         listed = ", ".join(f"{label} ({pixels[label]} px)" for label in unknown[:_LISTED_AT_MOST])

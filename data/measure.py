@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.classes import IGNORE_LABEL, ClassMap
 from data.duplicates import THUMBNAIL_PX, Fingerprint, take_fingerprint
 from data.images import ImageError, ImageFacts, read_header, read_thumbnail
+from data.label_counts import count_labels
 from data.manifest import Problem, Sample, raise_for
 from data.masks import MaskError, read_labels
 from data.pairs import error, warning
@@ -125,7 +126,7 @@ def _measure_mask(
             )
         )
         return None, None
-    pixels = np.bincount(labels.ravel(), minlength=256)
+    pixels = count_labels(labels)
     ids = np.flatnonzero(pixels)
     unknown = [int(label) for label in ids if label >= len(class_map) and label != IGNORE_LABEL]
     if unknown:

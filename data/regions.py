@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.label_counts import count_labels
+
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -73,7 +75,7 @@ def find_regions(
     """
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise ValueError(f"{labels.dtype} {list(labels.shape)}: expected labels uint8 [height, width]")
-    counts = np.bincount(labels.ravel(), minlength=256)
+    counts = count_labels(labels)
     found: list[Region] = []
     for class_id in class_ids:
         if counts[class_id] >= max(1, min_area_px):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.classes import IGNORE_LABEL, ClassMap
+from data.label_counts import count_labels
 from data.manifest import Sample
 from data.regions import find_regions
 
@@ -78,7 +79,7 @@ class DefectIndex:
     def add(self, position: int, labels: NDArray[np.uint8]) -> None:
         """Note the labels, uint8 [height, width], of the sample at `position`."""
         self.sizes_hw[position] = (labels.shape[0], labels.shape[1])
-        counts = np.bincount(labels.ravel(), minlength=256)
+        counts = count_labels(labels)
         known = counts[: len(self.class_map)]
         self.class_pixels += known
         self.image_pixels += np.where(known > 0, labels.size - counts[IGNORE_LABEL], 0)
