@@ -34,7 +34,7 @@ from app.schemas import (
 )
 from app.worker import Judged
 from data.classes import ClassMap
-from data.defects import Defect
+from data.defects import Defect, in_mm
 from data.images import ImageFacts, encode_jpeg
 from data.label_counts import count_labels
 from data.masks import encode_labels, overlay, to_polygons, to_rle
@@ -186,7 +186,7 @@ def _class_shares(
             role=spec.role,
             pixels=pixels[class_id],
             share=pixels[class_id] / labels.size,
-            area_mm2=_scaled(pixels[class_id], by=mm_per_px, power=2),
+            area_mm2=in_mm(pixels[class_id], mm_per_px, power=2),
         )
         for class_id, spec in enumerate(class_map.classes)
     )
@@ -198,13 +198,13 @@ def _defect_info(defect: Defect, *, number: int, class_map: ClassMap, mm_per_px:
         class_id=defect.class_id,
         class_name=class_map.names[defect.class_id],
         area_px=defect.area_px,
-        area_mm2=_scaled(defect.area_px, by=mm_per_px, power=2),
+        area_mm2=in_mm(defect.area_px, mm_per_px, power=2),
         box_px=defect.box_xyxy,
         centroid_px=defect.centroid_xy,
         length_px=defect.length_px,
-        length_mm=_scaled(defect.length_px, by=mm_per_px),
+        length_mm=in_mm(defect.length_px, mm_per_px),
         width_px=defect.width_px,
-        width_mm=_scaled(defect.width_px, by=mm_per_px),
+        width_mm=in_mm(defect.width_px, mm_per_px),
         orientation_deg=defect.orientation_deg,
         mean_confidence=defect.mean_confidence,
         peak_confidence=defect.peak_confidence,
@@ -232,10 +232,6 @@ def _encode_mask(labels: NDArray[np.uint8], *, class_map: ClassMap, encoding: Ma
             for polygon in to_polygons(inside)
         )
     )
-
-
-def _scaled(size: float, *, by: float | None, power: int = 1) -> float | None:
-    return None if by is None else size * by**power
 
 
 def _ms(value: float) -> float:

@@ -29,3 +29,8 @@ class Defect:
     mean_confidence: float
     peak_confidence: float
     touches_border: bool
+
+
+def in_mm(size_px: float | None, mm_per_px: float | None, *, power: int = 1) -> float | None:
+    """A length in mm, or with `power` 2 an area in mm²; None where size or scale are unknown."""
+    return None if size_px is None or mm_per_px is None else size_px * mm_per_px**power

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from app.folder.inspection import Inspection
 from data.classes import ClassMap
-from data.defects import Defect
+from data.defects import Defect, in_mm
 
 Row = TypeVar("Row")
 Cell = str | int | float | None
@@ -51,7 +51,7 @@ def image_columns(class_map: ClassMap, mm_per_px: float | None) -> list[Column[I
             for class_id in class_map.defect_ids
         ),
         Column("largest_area_px", int, largest_px),
-        Column("largest_area_mm2", float, lambda one: _scaled(largest_px(one), mm_per_px, power=2)),
+        Column("largest_area_mm2", float, lambda one: in_mm(largest_px(one), mm_per_px, power=2)),
         Column("mask", str, lambda one: one.mask),
         Column("overlay", str, lambda one: one.overlay),
         Column("sha256", str, lambda one: one.sha256),
@@ -66,7 +66,7 @@ def defect_columns(class_map: ClassMap, mm_per_px: float | None) -> list[Column[
         Column("number", int, lambda row: row.number),
         Column("class", str, lambda row: class_map.names[row.defect.class_id]),
         Column("area_px", int, lambda row: row.defect.area_px),
-        Column("area_mm2", float, lambda row: _scaled(row.defect.area_px, mm_per_px, power=2)),
+        Column("area_mm2", float, lambda row: in_mm(row.defect.area_px, mm_per_px, power=2)),
         Column("left_px", int, lambda row: row.defect.box_xyxy[0]),
         Column("top_px", int, lambda row: row.defect.box_xyxy[1]),
         Column("right_px", int, lambda row: row.defect.box_xyxy[2]),
@@ -74,9 +74,9 @@ def defect_columns(class_map: ClassMap, mm_per_px: float | None) -> list[Column[
         Column("centroid_x_px", float, lambda row: row.defect.centroid_xy[0]),
         Column("centroid_y_px", float, lambda row: row.defect.centroid_xy[1]),
         Column("length_px", float, lambda row: row.defect.length_px),
-        Column("length_mm", float, lambda row: _scaled(row.defect.length_px, mm_per_px)),
+        Column("length_mm", float, lambda row: in_mm(row.defect.length_px, mm_per_px)),
         Column("width_px", float, lambda row: row.defect.width_px),
-        Column("width_mm", float, lambda row: _scaled(row.defect.width_px, mm_per_px)),
+        Column("width_mm", float, lambda row: in_mm(row.defect.width_px, mm_per_px)),
         Column("orientation_deg", float, lambda row: row.defect.orientation_deg),
         Column("mean_confidence", float, lambda row: row.defect.mean_confidence),
         Column("peak_confidence", float, lambda row: row.defect.peak_confidence),
@@ -96,8 +96,3 @@ def cells(row: Row, columns: Sequence[Column[Row]]) -> Iterator[Cell]:
     for column in columns:
         value = column.value(row)
         yield float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _scaled(size_px: float | None, mm_per_px: float | None, *, power: int = 1) -> float | None:
-    """A length in mm, or with `power` 2 an area in mm²; None where size or scale are unknown."""
-    return None if size_px is None or mm_per_px is None else size_px * mm_per_px**power
