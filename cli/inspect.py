@@ -57,6 +57,9 @@ def command(
             min=1, help="Threads that read and write beside the model; with ray: processes with a model."
         ),
     ] = 2,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads of one inference; default: every core.")
+    ] = None,
     overlays: Annotated[bool, typer.Option(help="Write pictures with tinted defects.")] = True,
     coco: Annotated[bool, typer.Option("--coco", help="Write coco.json, too.")] = False,
     strict: Annotated[
@@ -89,7 +92,7 @@ def command(
 
     with log_to():
         files = open_source(source, skip_below=out)
-        predictor = Predictor.open(model, device=device, require=require_device)
+        predictor = Predictor.open(model, device=device, require=require_device, threads=threads)
         rules = _rules(recipe, contract=predictor.contract, mm_per_px=mm_per_px)
         inspector = Inspector(files, predictor, rules, out, write_overlays=overlays)
         if restart:
