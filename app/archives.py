@@ -70,6 +70,11 @@ class Member:
     refusal: ServiceError | None = None
 
 
+def label(name: str) -> str:
+    """A name that can be shown, logged and encoded: what cannot be printed is replaced."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
+
+
 def is_archive(head: bytes) -> bool:
     """Whether a file is a zip, tar or tar.gz, by its first HEAD_BYTES bytes."""
     return _is_zip(head) or head.startswith(b"\x1f\x8b") or _is_tar(head)
@@ -135,7 +140,7 @@ def _zip_member(
                 return _member(Metered(unpacked, meter), name=entry.filename, limits=limits)
         except _DAMAGE as error:
             refusal = f"it is damaged ({error}); pack it again"
-    return Member(_label(entry.filename), refusal=Unprocessable(refusal))
+    return Member(label(entry.filename), refusal=Unprocessable(refusal))
 
 
 def _tar_members(stream: Readable, *, limits: ArchiveLimits) -> Iterator[Member]:
@@ -156,7 +161,7 @@ def _tar_member(archive: tarfile.TarFile, entry: tarfile.TarInfo, *, limits: Arc
         refusal = "it is no plain file (a link, a device or sparse); pack the file itself"
     unpacked = None if refusal else archive.extractfile(entry)
     if unpacked is None:
-        return Member(_label(entry.name), refusal=Unprocessable(refusal or "it cannot be read"))
+        return Member(label(entry.name), refusal=Unprocessable(refusal or "it cannot be read"))
     with unpacked:
         return _member(unpacked, name=entry.name, limits=limits)
 
@@ -165,8 +170,8 @@ def _member(unpacked: Readable, *, name: str, limits: ArchiveLimits) -> Member:
     content = unpacked.read(limits.max_file_bytes + 1)
     if len(content) > limits.max_file_bytes:
         too_large = TooLarge(f"it is larger than {_megabytes(limits.max_file_bytes)}; cut the image")
-        return Member(_label(name), refusal=too_large)
-    return Member(_label(name), content=content)
+        return Member(label(name), refusal=too_large)
+    return Member(label(name), content=content)
 
 
 def _passing_damage(members: Iterator[Member]) -> Iterator[Member]:
@@ -215,11 +220,6 @@ def _refused_name(name: str) -> str | None:
 
 def _parts(name: str) -> list[str]:
     return re.split(r"[/\\]", name)
-
-
-def _label(name: str) -> str:
-    """A name that can be shown, logged and encoded: what cannot be printed is replaced."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
 
 
 def _too_many(limits: ArchiveLimits) -> str:

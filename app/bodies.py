@@ -9,11 +9,10 @@ from typing import IO, Any, Final, cast
 from anyio import to_thread
 from fastapi import Request, UploadFile
 from starlette.concurrency import iterate_in_threadpool
-from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as FormFile
 from starlette.requests import ClientDisconnect
 
-from app.archives import ArchiveLimits, Member, read_archive
+from app.archives import ArchiveLimits, Member, label, read_archive
 from app.errors import BadRequest, ServiceError
 from app.uploads import read_upload
 
@@ -36,7 +35,9 @@ IMAGE_BODY: Final[dict[str, Any]] = {
                             "description": "The file: JPEG, PNG, TIFF, BMP or WebP.",
                         }
                     },
-                }
+                    "additionalProperties": False,
+                },
+                "encoding": {"image": {"contentType": "image/*"}},
             },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -66,8 +67,12 @@ IMAGES_BODY: Final[dict[str, Any]] = {
                             "description": "A zip, tar or tar.gz of images, in place of `images`.",
                         },
                     },
-                    "anyOf": [{"required": ["images"]}, {"required": ["archive"]}],
-                }
+                    "oneOf": [{"required": ["images"]}, {"required": ["archive"]}],
+                    "additionalProperties": False,
+                },
+                "encoding": {
+                    "archive": {"contentType": "application/zip, application/x-tar, application/gzip"}
+                },
             },
             "application/zip": {"schema": {"type": "string", "format": "binary"}},
             "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
@@ -91,11 +96,10 @@ async def read_one(request: Request, *, max_bytes: int) -> Member:
     """
     if not _is_form(request):
         return Member("", await read_upload(request, max_bytes=max_bytes))
-    async with _form(request, max_files=1) as form:
-        file = form.get("image")
-        if not isinstance(file, FormFile):
+    async with _form(request, fields=("image",), max_files=1) as files:
+        if not files:
             raise BadRequest("no file in the form's field `image`; put it there, or send it as the raw body")
-        return await _read_file(file, max_bytes=max_bytes)
+        return await _read_file(files[0][1], max_bytes=max_bytes)
 
 
 @asynccontextmanager
@@ -110,15 +114,16 @@ async def open_many(request: Request, *, limits: ArchiveLimits) -> AsyncIterator
             await _spool(request, file)
             yield await _unpack(file, limits=limits)
         return
-    async with _form(request, max_files=limits.max_files) as form:
-        archive = form.get("archive")
-        images = [file for file in form.getlist("images") if isinstance(file, FormFile)]
-        if isinstance(archive, FormFile):
-            yield await _unpack(archive.file, limits=limits)
-        elif images:
-            yield _each(images, max_bytes=limits.max_file_bytes)
-        else:
+    async with _form(request, fields=("images", "archive"), max_files=limits.max_files) as files:
+        archive = next((file for field, file in files if field == "archive"), None)
+        if not files:
             raise BadRequest("no files in the form's fields `images`, nor in `archive`; put them there")
+        if archive is None:
+            yield _each([file for _, file in files], max_bytes=limits.max_file_bytes)
+        elif len(files) == 1:
+            yield await _unpack(archive.file, limits=limits)
+        else:
+            raise BadRequest("an archive beside other files in one form; send each archive by itself")
 
 
 def _is_form(request: Request) -> bool:
@@ -126,17 +131,36 @@ def _is_form(request: Request) -> bool:
 
 
 @asynccontextmanager
-async def _form(request: Request, *, max_files: int) -> AsyncIterator[FormData]:
+async def _form(
+    request: Request, *, fields: Sequence[str], max_files: int
+) -> AsyncIterator[list[tuple[str, FormFile]]]:
+    """The files of a form by field. What is no file of these fields is refused: a scale put there has no effect."""
     try:
-        async with request.form(max_files=max_files, max_fields=_MOST_FIELDS) as form:
-            yield form
+        form = await request.form(max_files=max_files, max_fields=_MOST_FIELDS)
     except ClientDisconnect as gone:
         raise BadRequest(_GONE) from gone
+    except ValueError as error:
+        # Some of Python's charsets raise what Starlette does not expect of them.
+        raise BadRequest("the form's charset does not fit its names; send it as UTF-8") from error
+    try:
+        yield [(field, _file(field, value, fields=fields)) for field, value in form.multi_items()]
+    finally:
+        await form.close()
+
+
+def _file(field: str, value: FormFile | str, *, fields: Sequence[str]) -> FormFile:
+    if field not in fields:
+        raise BadRequest(
+            f"a form with the field {label(field[:80])!r}; expected {' or '.join(fields)}, all else goes into the query"
+        )
+    if isinstance(value, str):
+        raise BadRequest(f"no file in the form's field `{field}`, but a text; give it a file name")
+    return value
 
 
 async def _read_file(file: FormFile, *, max_bytes: int) -> Member:
     # FastAPI's class adds nothing to Starlette's but its place in signatures.
-    return Member(file.filename or "", await read_upload(cast(UploadFile, file), max_bytes=max_bytes))
+    return Member(label(file.filename or ""), await read_upload(cast(UploadFile, file), max_bytes=max_bytes))
 
 
 async def _each(files: Sequence[FormFile], *, max_bytes: int) -> AsyncIterator[Member]:
@@ -144,7 +168,7 @@ async def _each(files: Sequence[FormFile], *, max_bytes: int) -> AsyncIterator[M
         try:
             member = await _read_file(file, max_bytes=max_bytes)
         except ServiceError as refusal:
-            member = Member(file.filename or "", refusal=refusal)
+            member = Member(label(file.filename or ""), refusal=refusal)
         yield member
 
 

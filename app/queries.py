@@ -2,13 +2,16 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.schemas import MaskEncoding
 from model.contract import Decision
 
 _LARGEST_WEIGHT: Final = 1e6
-_WeightsText = Annotated[str, StringConstraints(max_length=4096)]
+_NUMBER: Final = r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?"
+_WeightsText = Annotated[
+    str, Field(max_length=4096, json_schema_extra={"pattern": rf"^{_NUMBER}(,{_NUMBER})*$"})
+]
 
 
 class PredictionQuery(BaseModel):

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from app.archives import Member
 from app.engine import Engine
+from app.errors import Unprocessable
 from app.loaded_model import ModelFacts
 from app.metrics import Metrics
 from app.predictions import Decoded, Encoder, Judgement, rule
@@ -57,9 +58,16 @@ class Service:
         Raises:
             NotReady, Overloaded: of the engine.
             NotFound, Unprocessable: of the recipe.
+            Unprocessable: as many weights as there are classes in another model.
         """
         self.engine.check_room(1)
-        self.recipes.choose(query, contract=self.engine.model.contract)
+        contract = self.engine.model.contract
+        self.recipes.choose(query, contract=contract)
+        if query.decision is not None and len(query.decision.weights) != len(contract.classes):
+            raise Unprocessable(
+                f"{len(query.decision.weights)} weights for a model of {len(contract.classes)} classes; "
+                "expected one per class"
+            )
 
     async def predict(
         self, upload: Member, *, query: PredictionQuery, request_id: str, encode: Encoder
@@ -121,7 +129,7 @@ class Service:
         self.metrics.set_provider(facts.provider, model_sha256=facts.digest)
 
 
-def service_of(request: Request) -> Service:
-    """The dependency by which routes get at it."""
+async def service_of(request: Request) -> Service:
+    """The dependency by which routes get at it; async, since FastAPI sends any other through a thread."""
     service: Service = request.app.state.service
     return service

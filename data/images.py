@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from data.image_guards import check_steps, count_tiff_pages
+
 MAX_PIXELS: Final = 200_000_000
 """Pixels (width x height) beyond which an image is refused before it is decoded: 600 MB as RGB."""
 
@@ -135,6 +137,7 @@ def open_checked(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Image
     if not content:
         raise ImageError("an empty file; copy it again")
     try:
+        check_steps(content)
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         facts = _facts(image, content)
     except UnidentifiedImageError as error:
@@ -268,7 +271,7 @@ def _facts(image: Image.Image, content: bytes) -> ImageFacts:
         # Pillow gives the size after the turn for TIFF alone.
         width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
         bit_depth = int(max(tags.get(_TIFF_BITS, (1,))))
-    frames = int(getattr(image, "n_frames", 1))
+    frames = count_tiff_pages(content) if format_name == "TIFF" else int(getattr(image, "n_frames", 1))
     return ImageFacts(format_name, width, height, bit_depth, frames, _orientation(image, content))
 
 

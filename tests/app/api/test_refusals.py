@@ -155,3 +155,34 @@ def test_each_route_asks_for_its_scope(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/app.js"])
 def test_health_and_the_page_ask_for_no_key(keyed: tuple[TestClient, dict[str, str]], path: str) -> None:
     assert keyed[0].get(path).status_code == 200
+
+
+def test_what_a_form_holds_beside_its_files_is_refused_rather_than_passed_over(
+    client: TestClient, part: bytes
+) -> None:
+    scale = client.post(URL, files={"image": ("a.png", part)}, data={"mm_per_px": "0.05"})
+    assert scale.status_code == 400
+    assert "'mm_per_px'; expected image, all else goes into the query" in scale.json()["detail"]
+    files = [("images", ("a.png", part)), ("archive", ("b.zip", part))]
+    both = client.post(f"{URL}/batch", files=files)
+    assert both.status_code == 400
+    assert "send each archive by itself" in both.json()["detail"]
+    text = client.post(f"{URL}/batch", files={"images": ("a.png", part)}, data={"images": "b.png"})
+    assert text.status_code == 400
+    assert "no file in the form's field `images`, but a text" in text.json()["detail"]
+
+
+def test_a_batch_whose_every_image_would_fail_is_refused_at_once(client: TestClient, part: bytes) -> None:
+    answer = client.post(f"{URL}/batch?weights=1,1", files={"images": ("a.png", part)})
+    assert answer.status_code == 422
+    assert "2 weights for a model of 3 classes" in answer.json()["detail"]
+
+
+def test_names_in_a_strange_charset_cannot_break_the_answer(client: TestClient, part: bytes) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="+2AA-\\ud800"\r\n\r\n' + part
+    for charset, status in (("utf-7", 200), ("unicode_escape", 200), ("undefined", 400)):
+        headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        answer = client.post(URL, content=body + b"\r\n--x--\r\n", headers=headers)
+        assert answer.status_code == status, charset
+        if status == 200:
+            assert "\N{REPLACEMENT CHARACTER}" in answer.json()["image"]["name"]
