@@ -199,9 +199,12 @@ def service(served: Service, parts: dict[str, tuple[bytes, SyntheticPart]]) -> S
     return served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium with a camera that shows a test picture."""
+    """A headless Chromium with a camera that shows a test picture.
+
+    Of one module: while it lives, playwright's event loop runs in this thread, and no test with its own can.
+    """
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="SKIPPED LOUDLY: playwright is not installed"
     )
