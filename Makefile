@@ -32,10 +32,13 @@ check: install  ## the quick checks alone: style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## speed of a training step, of the exported model and of a folder, on this machine
+bench: install  ## speed of a training step, the exported model, a folder, the service and a GPU, on this machine
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/gpu.py
 
 MODEL ?= runs/demo/model.onnx
 

@@ -1,12 +1,16 @@
 """All benchmarks run from a shell and print their table; their numbers at these sizes mean nothing."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from model.artifact import open_artifact
 
 
 def run_quickly(script: Path) -> str:
@@ -72,3 +76,80 @@ def test_the_folder_benchmark_prints_speed_agreement_and_memory(repository: Path
         peak_mib, *_ = row(text, name)
         assert 50 < peak_mib < 1000, "of the command, and not of the benchmark, which holds torch"
     assert row(text, "growth from few to many") == [pytest.approx(1.0, abs=0.2)]
+
+
+@pytest.fixture(scope="module")
+def service_text(repository: Path) -> str:
+    """All that the service's benchmark prints."""
+    return run_quickly(repository / "benchmarks" / "service.py")
+
+
+@pytest.mark.slow
+def test_the_service_benchmark_prints_speed_stages_and_memory(service_text: str) -> None:
+    text = service_text
+    names = ["segnet serve, empty", "segnet serve to 4", "segnet serve, JSON to 4"]
+    if importlib.util.find_spec("litserve") is None:
+        assert "LitServe  is not installed, so not measured" in text
+    else:
+        names += ["LitServe, empty", "LitServe to 4"]
+        assert len(re.findall(r"^segnet serve / LitServe: [\d.]+, goal [\d.]+; p99 [\d.]+", text, re.M)) == 2
+    if importlib.util.find_spec("openvino") is not None:
+        names += ["ONNX Runtime CPU", "OpenVINO"]
+    for name in names:
+        per_s, *_, p50_ms, p95_ms, p99_ms, cpu_ms = row(text, name)
+        assert per_s > 0
+        assert 0 < p50_ms <= p95_ms <= p99_ms
+        assert cpu_ms > 0
+    bare_per_s, one, bare_cpu_ms = row(text, "bare session.run beside 4")
+    assert bare_per_s > 0 < bare_cpu_ms
+    assert one == 1.0
+    total_ms = row(text, "  total")
+    for stage in ("decode", "queue", "inference", "measure", "encode"):
+        assert all(spent <= total for spent, total in zip(row(text, f"  {stage}"), total_ms, strict=True))
+    few_mib, many_mib = (row(text, f"resident MiB after {requests} requests")[0] for requests in (20, 40))
+    assert 50 < few_mib < 1000 > many_mib > 50
+    assert re.search(r"^segnet serve / bare at 4: [\d.]+$", text, re.M)
+
+
+@pytest.mark.slow
+def test_the_service_benchmark_accounts_for_every_request_of_a_flood(service_text: str) -> None:
+    text = service_text
+    per_s = re.search(r"it bears ([\d.]+) images/s and gets 10 x as many", text)
+    assert per_s is not None
+    floods = text.split("\nby default")[1].split("\nwaiting at most")
+    assert len(floods) == 2
+    for flood in floods:
+        accepted, _ = row(flood, "  accepted, their p99 / alone")
+        refused, told = row(flood, "  503, with Retry-After")
+        assert refused == told, "whoever is sent away hears when to come again"
+        assert row(flood, "  anything else") == [0]
+        # Half a second of ten times what it bears; the rate is printed rounded.
+        assert accepted + refused == pytest.approx(5 * float(per_s[1]), abs=2)
+        median_ms, worst_ms = row(flood, "  health ms, median and worst")
+        assert 0 < median_ms <= worst_ms
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_says_plainly_when_there_is_none(repository: Path) -> None:
+    from model.runtime import has_nvidia_gpu
+
+    text = run_quickly(repository / "benchmarks" / "gpu.py")
+    if has_nvidia_gpu():
+        assert row(text, "labels that agree, mean and worst")[1] > 0.99
+        assert "nodes that work on pixels and stayed on the CPU: 0" in text
+    else:
+        assert text == "There is no NVIDIA GPU here (no driver that sees one), so nothing was measured.\n"
+
+
+@pytest.mark.slow
+def test_nodes_are_told_apart_by_where_they_ran_and_by_what_they_made(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    gpu = importlib.import_module("gpu")
+    artifact = open_artifact(repository / "tests" / "promises" / "format_1.onnx")
+    image = np.zeros((64, 64, 3), np.uint8)
+    ran = gpu.profile_nodes(artifact, providers=["CPUExecutionProvider"], image=image)
+    assert {place.provider for place in ran} == {"CPUExecutionProvider"}
+    assert ran[gpu.Place("CPUExecutionProvider", "ArgMax", is_large=True)] == 1
+    assert all(place.is_large for place in ran if place.operator in {"ArgMax", "Conv", "Exp"})
