@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.log_writer import BackgroundHandler
 from app.metrics import Metrics
 from app.outermost import add_outermost
 
@@ -111,7 +112,7 @@ def configure_logging(stream: IO[str], *, level: int = logging.INFO) -> None:
 
     Uvicorn's too, if it is run with `log_config=None`; with `access_log=False` it does not say again what we say.
     """
-    handler = logging.StreamHandler(stream)
+    handler = BackgroundHandler(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 

@@ -66,6 +66,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
 
 
 def lines(log: io.StringIO, *, logger: str | None = None) -> list[dict[str, Any]]:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     read = [json.loads(line) for line in log.getvalue().splitlines()]
     return [line for line in read if logger in (None, line["logger"])]
 
@@ -159,6 +161,7 @@ def test_neither_query_nor_headers_nor_body_are_logged(client: TestClient, log: 
     for path in ("/v1/recipes/a", "/v1/recipes/broken/now", "/nowhere"):
         client.request("GET", f"{path}?key={secret}", headers=headers, content=secret)
     assert len(lines(log, logger=REQUEST_LOG)) == 3
+    assert lines(log)
     assert secret not in log.getvalue()
 
 
