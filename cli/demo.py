@@ -47,7 +47,6 @@ def command(
     scores = predictor.contract.scores["test"]
     console.print(headline_table(scores, title="on drawn parts it never saw, measured on the model file"))
     console.print(class_table(scores))
-    first = next(path for path in sorted((data / "images" / "test").iterdir()))
     for what, where in (
         ("what it found", picture),
         ("report", run.folder / REPORT_FILE),
@@ -55,7 +54,8 @@ def command(
     ):
         console.print(f"{what}: {where}", highlight=False, soft_wrap=True)
     console.print(
-        f"next: segnet predict {first} --model {run.model} --out {out / 'predicted'}\n"
+        f"next: segnet inspect {data / 'images' / 'test'} --model {run.model} --out {out / 'inspected'}\n"
+        f"      segnet serve --model {run.model}\n"
         "      segnet data check YOUR-DATA, then segnet train configs/fast.toml --data YOUR-DATA",
         highlight=False,
         soft_wrap=True,
