@@ -46,7 +46,7 @@ class LoadedModel:
     @property
     def is_gpu(self) -> bool:
         """Whether images in one batch cost less than one after the other."""
-        return _is_gpu(self.facts.provider)
+        return self.predictor.is_gpu
 
     def test_again(self) -> None:
         """After an error that no image explains: a device that was lost must not go on saying that it is ready."""
@@ -68,11 +68,10 @@ def load_model(open_predictor: Callable[[], Predictor]) -> LoadedModel:
     predictor.check_golden()
     facts = ModelFacts(predictor.contract, predictor.digest, predictor.provider)
     tile_px = facts.contract.tile_px
-    tiles = [np.zeros((tile_px, tile_px, 3), np.uint8)] * (_GPU_WARM_UP if _is_gpu(facts.provider) else 1)
+    tiles = [np.zeros((tile_px, tile_px, 3), np.uint8)] * (_GPU_WARM_UP if predictor.is_gpu else 1)
     warm_s = 0.0
-    for _ in range(
-        2
-    ):  # the first call pays for memory and the choice of algorithms; the second tells the speed
+    # The first call pays for memory and the choice of algorithms; the second tells the speed.
+    for _ in range(2):
         began_s = time.perf_counter()
         predictor.predict_batch(tiles)
         warm_s = time.perf_counter() - began_s
@@ -86,8 +85,3 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"it failed at work ({type(error).__name__}); the log tells more"
-
-
-def _is_gpu(provider: str) -> bool:
-    """CPUExecutionProvider and "OpenVINO CPU" are the ones that are none."""
-    return "CPU" not in provider

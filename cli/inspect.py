@@ -88,11 +88,14 @@ def command(
     from app.folder.run import Folder
     from app.folder.sources import open_source
     from cli.logs import log_to
+    from model.artifact import open_artifact
     from model.predictor import Predictor
 
     with log_to():
         files = open_source(source, skip_below=out)
-        predictor = Predictor.open(model, device=device, require=require_device, threads=threads)
+        # Read once: what the actors of a cluster get is the very model that the journal names.
+        artifact = open_artifact(model)
+        predictor = Predictor.open(artifact, device=device, require=require_device, threads=threads)
         rules = _rules(recipe, contract=predictor.contract, mm_per_px=mm_per_px)
         inspector = Inspector(files, predictor, rules, out, write_overlays=overlays)
         if restart:
@@ -107,7 +110,7 @@ def command(
             folder = Folder(out, journal, predictor.contract, rules, predictor.provider, wants_coco=coco)
             folder.remove_partial_files()
             stems = Stems(journal.stems())
-            cluster = _Cluster(address, model, device, require_device)
+            cluster = _Cluster(address, artifact.model_bytes, device, require_device)
             started_s = time.monotonic()
             with _engine(engine, inspector=inspector, stems=stems, workers=workers, cluster=cluster) as run:
                 if watch:
@@ -136,7 +139,7 @@ class _Cluster:
     """What another machine needs to open the model by itself."""
 
     address: str | None
-    model: Path
+    model: bytes
     device: "Device"
     require_device: bool
 
@@ -155,7 +158,7 @@ def _engine(
 
     job = Job.of(
         inspector,
-        model=cluster.model.read_bytes(),
+        model=cluster.model,
         device=cluster.device,
         require_device=cluster.require_device,
     )
@@ -215,7 +218,7 @@ def _finish(folder: "Folder", *, new: int, spent_s: float) -> None:
     else:
         for remark in folder.report(images_per_s=new / spent_s if new else None):
             typer.echo(remark)
-    verdicts = Counter(row.verdict for row in folder.journal)
+    verdicts = folder.journal.verdicts()
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
     if new:
         typer.echo(f"{new} images in {spent_s:.1f} s on {folder.provider}; in all: {told or 'none'}")

@@ -103,6 +103,11 @@ class Predictor:
         """What really runs the graph, as the session says."""
         return self._runtime.provider
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether images in one batch cost less than one after the other."""
+        return self._runtime.is_gpu
+
     def predict(
         self, image: NDArray[np.uint8], *, want_probabilities: bool = False, decision: Decision | None = None
     ) -> Prediction:
@@ -130,7 +135,7 @@ class Predictor:
         want: tuple[Output, ...] = ("labels", "confidence")
         if want_probabilities:
             want += ("probabilities",)
-        for batch in _batches(pieces, most=_GPU_BATCH if self._runtime.is_gpu else 1):
+        for batch in _batches(pieces, most=_GPU_BATCH if self.is_gpu else 1):
             outputs = self._runtime.run(
                 np.stack([piece.pixels for piece in batch]), decision_weights=weights, want=want
             )

@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,14 +84,19 @@ class Recipe(BaseModel):
 
 def default_recipe(contract: Contract, *, mm_per_px: float | None = None) -> Recipe:
     """What `segnet evaluate` means by NG: any defect as large as the model's decision asks, in px."""
-    least_px = contract.decision.min_area_px
-    names = [contract.classes.names[class_id] for class_id in contract.classes.defect_ids]
+    names = tuple(contract.classes.names[class_id] for class_id in contract.classes.defect_ids)
+    return _default(contract.name, names, least_px=contract.decision.min_area_px, mm_per_px=mm_per_px)
+
+
+@lru_cache(maxsize=32)
+def _default(name: str, classes: tuple[str, ...], *, least_px: int, mm_per_px: float | None) -> Recipe:
+    """Kept, as the service asks for it twice in each request: made anew it cost 8 % of the main thread."""
     return Recipe(
-        name=contract.name,
+        name=name,
         mm_per_px=mm_per_px,
         default=Rules(ignore_below_area_px=least_px, ng_area_px=least_px),
         # Empty sections, for whoever edits the file.
-        classes={name: Rules() for name in names},
+        classes={class_name: Rules() for class_name in classes},
     )
 
 

@@ -6,8 +6,10 @@ from typing import Final, Literal
 from pydantic import TypeAdapter
 
 from data.defects import Defect
+from model.verdict import Verdict as RecipeVerdict
 
-Verdict = Literal["OK", "NG", "REVIEW", "ERROR"]
+Verdict = Literal[RecipeVerdict, "ERROR"]
+"""A recipe's, or that the image could not be judged."""
 
 
 @dataclass(frozen=True, slots=True)

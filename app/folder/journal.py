@@ -6,6 +6,7 @@ its image is inspected again. A later line about the same image counts instead o
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import BinaryIO, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.folder.inspection import Inspection
+from app.folder.inspection import Inspection, Verdict
 from app.folder.sources import ImageFile
 
 with contextlib.suppress(ImportError):  # Windows has none: there nobody holds two processes apart
@@ -49,6 +50,7 @@ class _Place:
     stamp: tuple[int, int]
     was_read: bool
     stem: str | None
+    verdict: Verdict
 
 
 @dataclass
@@ -77,9 +79,8 @@ class Journal:
     def __iter__(self) -> Iterator[Inspection]:
         """The newest row of every image, by key."""
         with self.path.open("rb") as file:
-            for _, place in sorted(self._places.items()):
-                file.seek(place.offset)
-                yield Inspection.from_line(file.readline())
+            for _, place in sorted(self._places.items(), key=lambda item: item[0]):
+                yield _read_row(file, place)
 
     def is_done(self, file: ImageFile) -> bool:
         """Whether this very file, with this stamp, was read and has its row."""
@@ -92,8 +93,7 @@ class Journal:
         if place is None:
             return None
         with self.path.open("rb") as file:
-            file.seek(place.offset)
-            return Inspection.from_line(file.readline())
+            return _read_row(file, place)
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +103,10 @@ class Journal:
     def stems(self) -> dict[str, str]:
         """Key → the name that its mask has, without `.png`; images without a mask are left out."""
         return {key: place.stem for key, place in self._places.items() if place.stem is not None}
+
+    def verdicts(self) -> Counter[Verdict]:
+        """How many images have which verdict."""
+        return Counter(place.verdict for place in self._places.values())
 
     def add(self, inspection: Inspection) -> None:
         """Append a row. Raises OSError when it cannot be written; the rows before it stay."""
@@ -122,6 +126,7 @@ class Journal:
             (inspection.size_bytes, inspection.mtime_ns),
             bool(inspection.sha256),
             stem_of(inspection.mask),
+            inspection.verdict,
         )
 
 
@@ -165,6 +170,11 @@ def set_aside(out: Path) -> None:
     if path.exists():
         moment = datetime.now().strftime("%Y%m%dT%H%M%S")
         path.rename(path.with_name(f"journal-{moment}-{os.getpid()}.jsonl"))
+
+
+def _read_row(file: BinaryIO, place: _Place) -> Inspection:
+    file.seek(place.offset)
+    return Inspection.from_line(file.readline())
 
 
 def _read_rows(journal: Journal, file: BinaryIO) -> None:

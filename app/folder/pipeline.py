@@ -45,7 +45,7 @@ class _Line:
         self._inspector, self._stems, self._pool, self._workers = inspector, stems, pool, workers
         self._reading: deque[Future[Picture]] = deque()
         self._writing: deque[tuple[int, Future[Inspection]]] = deque()
-        self._largest_px = _AHEAD_PIXELS  # of an image so far; until one was seen, one is read at a time
+        self._largest_px = 0  # of an image so far
 
     def put(self, file: ImageFile) -> Iterator[Inspection]:
         """Begin to read one more file, and hand out what is ready."""
@@ -73,18 +73,21 @@ class _Line:
         for _, writing in self._writing:
             writing.cancel()
 
+    @property
+    def _written_px(self) -> int:
+        """Pixels of the images that are being written."""
+        return sum(pixels for pixels, _ in self._writing)
+
     def _is_full(self) -> bool:
-        waiting_px = len(self._reading) * self._largest_px + sum(pixels for pixels, _ in self._writing)
+        # Until an image was seen, one is read at a time.
+        waiting_px = len(self._reading) * (self._largest_px or _AHEAD_PIXELS) + self._written_px
         return len(self._reading) > self._workers or waiting_px >= _AHEAD_PIXELS
 
     def _predict_next(self) -> Iterator[Inspection]:
         picture = self._reading.popleft().result()
-        if picture.pixels:
-            seen_px = 0 if self._largest_px == _AHEAD_PIXELS else self._largest_px
-            self._largest_px = max(seen_px, picture.pixels)
+        self._largest_px = max(self._largest_px, picture.pixels)
         while self._writing and (
-            len(self._writing) > self._workers
-            or sum(pixels for pixels, _ in self._writing) + picture.pixels > _AHEAD_PIXELS
+            len(self._writing) > self._workers or self._written_px + picture.pixels > _AHEAD_PIXELS
         ):
             yield self._writing.popleft()[1].result()
         prediction = self._inspector.predict(picture)

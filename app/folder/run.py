@@ -22,7 +22,6 @@ from data.files import write_atomically
 from model.contract import Contract
 from model.recipe import Recipe
 
-REPORT: Final = "report.html"
 _REPORTED: Final = "reported"
 _POLL_S: Final = 1.0
 _REPORT_EVERY_S: Final = 30.0
@@ -88,7 +87,7 @@ class Folder:
         marker = self.out / FOLDER / _REPORTED
         return marker.exists() and marker.read_text() == self._state()
 
-    def report(self, *, images_per_s: float | None) -> list[str]:
+    def report(self, *, images_per_s: float | None) -> tuple[str, ...]:
         """Write the tables, the summary and the report anew; returns remarks for the person who asked.
 
         Raises:
@@ -118,7 +117,7 @@ class Folder:
             facts=facts,
         )
         write_atomically(self.out / FOLDER / _REPORTED, self._state().encode())
-        return list(remarks)
+        return remarks
 
     def report_now_and_then(self) -> Callable[[], None]:
         """What to call when there is nothing else to do: writes the report when rows are new, not too often."""

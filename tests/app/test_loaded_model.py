@@ -22,11 +22,10 @@ def artifact(repository: Path) -> Artifact:
 class Recorder:
     """The CPU under any name, noting the shapes it was given."""
 
-    is_gpu = True
-
     def __init__(self, artifact: Artifact, *, provider: str) -> None:
         self._cpu = open_runtime(artifact, device="cpu", threads=1)
         self.provider = provider
+        self.is_gpu = "CPU" not in provider
         self.shapes: list[tuple[int, ...]] = []
 
     def run(
