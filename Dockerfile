@@ -95,6 +95,7 @@ COPY model model
 COPY app app
 COPY training training
 COPY cli cli
+COPY configs configs
 RUN pip install --no-deps --prefix /code .
 
 FROM runtime AS train

@@ -19,15 +19,18 @@ async def unless_gone(request: Request, work: Coroutine[None, None, _Result]) ->
     Raises:
         ClientGone: the client did.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None
     watch = asyncio.ensure_future(_until_gone(request))
+    # In this task and not in one of its own, which would cost as much as all the rest of this.
+    watch.add_done_callback(lambda watch: watch.cancelled() or task.cancel())
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if watch.done() and not task.uncancel():
+            raise ClientGone from None
+        raise
     finally:
-        task.cancel()
         watch.cancel()
 
 

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from app.errors import Unprocessable
+from app.model_source import Offer
 from model.contract import Contract
 from model.predictor import Predictor
 
@@ -19,11 +21,32 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ModelFacts:
-    """Which model judges: its contract, its digest (sha256, hex), and what really runs it."""
+    """Which model judges: its contract, its digest (sha256, hex), what really runs it, and where it is from."""
 
     contract: Contract
     digest: str
     provider: str
+    offer: Offer | None = None
+
+    @property
+    def store_version(self) -> str | None:
+        """Its label in the model store, such as v3; None for a file."""
+        return None if self.offer is None or self.offer.version is None else self.offer.version.label
+
+
+@dataclass(eq=False)
+class Probation:
+    """A new model's first images, during which the old one stands by.
+
+    Attributes:
+        old: what judged before.
+        images: how many the new one has still to judge.
+        until_s: not over before that, on the clock of `time.monotonic`.
+    """
+
+    old: "LoadedModel"
+    images: int
+    until_s: float
 
 
 @dataclass(eq=False)
@@ -35,6 +58,7 @@ class LoadedModel:
         facts: what the outside may know.
         warm_pixels, warm_s: pixels of the last warm-up call, and the seconds it took.
         trouble: why it must not be used any more; empty as long as it may.
+        probation: of a new model; None when it is over, and the old one is let go of.
     """
 
     predictor: Predictor
@@ -42,23 +66,41 @@ class LoadedModel:
     warm_pixels: int
     warm_s: float
     trouble: str = ""
+    probation: Probation | None = None
 
     @property
     def is_gpu(self) -> bool:
         """Whether images in one batch cost less than one after the other."""
         return self.predictor.is_gpu
 
-    def test_again(self) -> None:
-        """After an error that no image explains: a device that was lost must not go on saying that it is ready."""
+    @property
+    def old(self) -> "LoadedModel | None":
+        """What can still judge in its place: the model before it, while it is on probation."""
+        probation = self.probation
+        return None if probation is None or probation.old.trouble else probation.old
+
+    def count(self, images: int) -> None:
+        """So many more were judged without fault."""
+        probation = self.probation
+        if probation is not None:
+            probation.images -= images
+            if probation.images <= 0 and time.monotonic() >= probation.until_s:
+                self.probation = None
+
+    def test_again(self) -> str:
+        """What its self-test says against it at work, after an error that no image explains; empty: nothing."""
         try:
             self.predictor.check_golden()
         except Exception as error:  # a device in trouble raises whatever it likes
-            _log.exception("not ready any more")
-            self.trouble = f"the model failed its self-test at work: {why(error)}"
+            _log.exception("the self-test failed at work")
+            return f"the model failed its self-test at work: {why(error)}"
+        return ""
 
 
-def load_model(open_predictor: Callable[[], Predictor]) -> LoadedModel:
+def load_model(open_predictor: Callable[[], Predictor], *, offer: Offer | None = None) -> LoadedModel:
     """Open a model, let it judge its golden sample, and warm it up on tiles; takes seconds, so call it in a thread.
+
+    `offer`: where it is from.
 
     Raises:
         ArtifactError, DeviceError, OSError: as opening it does.
@@ -66,7 +108,7 @@ def load_model(open_predictor: Callable[[], Predictor]) -> LoadedModel:
     """
     predictor = open_predictor()
     predictor.check_golden()
-    facts = ModelFacts(predictor.contract, predictor.digest, predictor.provider)
+    facts = ModelFacts(predictor.contract, predictor.digest, predictor.provider, offer)
     tile_px = facts.contract.tile_px
     tiles = [np.zeros((tile_px, tile_px, 3), np.uint8)] * (_GPU_WARM_UP if predictor.is_gpu else 1)
     warm_s = 0.0
@@ -85,3 +127,8 @@ def why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"it failed at work ({type(error).__name__}); the log tells more"
+
+
+def refusal(error: Exception) -> Unprocessable:
+    """What whoever asked for a new model is told when it is no good."""
+    return Unprocessable(f"the new model was refused, the old one stays: {why(error)}")

@@ -12,6 +12,8 @@ import time
 from typing import IO, Final
 
 _PATIENCE_S: Final = 2.0
+_REST_S: Final = 0.01
+"""Between two writings. A thread that woke for each line would take the interpreter from the event loop as often."""
 
 
 class BackgroundHandler(logging.Handler):
@@ -46,16 +48,21 @@ class BackgroundHandler(logging.Handler):
 
     def _write(self) -> None:
         while True:
-            line = self._waiting.get()
+            lines = [self._waiting.get()]
             lost, self._lost = self._lost, 0
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    lines.append(self._waiting.get_nowait())
             if lost:
                 told = f"{lost} log lines were lost: whoever reads this log does not keep up"
                 warning = logging.LogRecord(
                     __name__, logging.WARNING, __file__, 0, told, args=(), exc_info=None
                 )
-                line = f"{self.format(warning)}\n{line}"
+                lines[0] = f"{self.format(warning)}\n{lines[0]}"
             # The reader may be gone for good; lines are nobody's business then.
             with contextlib.suppress(OSError, ValueError):
-                self._stream.write(line + "\n")
+                self._stream.write("\n".join(lines) + "\n")
                 self._stream.flush()
-            self._waiting.task_done()
+            for _ in lines:
+                self._waiting.task_done()
+            time.sleep(_REST_S)

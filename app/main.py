@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -11,10 +12,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.api_keys import read_keys
-from app.engine import Engine, EngineLimits
+from app.engine import EngineLimits
 from app.errors import install_error_handlers
 from app.metrics import Metrics
-from app.model_watch import watch_file
+from app.model_loader import ModelLoader
+from app.model_source import open_source
 from app.recipes import RecipeBook, read_recipes
 from app.routes import health, model, recipes
 from app.routes.predictions import predictions_router
@@ -38,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         KeysError, RecipeError: a file of keys or recipes that cannot be used.
+        StoreError: there is no model store where one is said to be.
         OSError: one that cannot be read.
     """
     keys = None if settings.keys_file is None else read_keys(settings.keys_file)
@@ -51,11 +54,12 @@ def create_app(settings: Settings) -> FastAPI:
         except (ValueError, OSError) as error:
             app.state.start_error = error
             raise
-        watcher = _watch(settings, service=service)
+        every_s = settings.look_every_s
+        watcher = asyncio.create_task(service.watch(every_s=every_s)) if every_s else None
         yield
         if watcher is not None:
             watcher.cancel()
-        await service.engine.stop(drain_s=settings.drain_s)
+        await service.stop(drain_s=settings.drain_s)
 
     app = FastAPI(
         title="segnet",
@@ -81,34 +85,27 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _service(settings: Settings, *, metrics: Metrics) -> Service:
     book = read_recipes(default=settings.recipe, folder=settings.recipes_dir)
-    engine = Engine(
-        lambda: _open_predictor(settings, recipes=book),
-        limits=EngineLimits(
-            batch_pixels=settings.batch_pixels,
-            batch_wait_ms=settings.batch_wait_ms,
-            waiting_pixels=settings.waiting_pixels,
-            max_wait_s=settings.max_wait_s,
-            request_timeout_s=settings.request_timeout_s,
-        ),
-        on_batch=lambda batch: metrics.observe_batch(batch.images),
+    source = open_source(settings.model, store=settings.store)
+    loader = ModelLoader(source, partial(_open_predictor, settings=settings, recipes=book))
+    limits = EngineLimits(
+        batch_pixels=settings.batch_pixels,
+        batch_wait_ms=settings.batch_wait_ms,
+        waiting_pixels=settings.waiting_pixels,
+        max_wait_s=settings.max_wait_s,
+        request_timeout_s=settings.request_timeout_s,
+        probation_images=settings.probation_images,
+        probation_s=settings.probation_s,
     )
-    return Service(engine, recipes=book, metrics=metrics, max_pixels=settings.max_pixels)
+    return Service(loader, limits=limits, recipes=book, metrics=metrics, max_pixels=settings.max_pixels)
 
 
-def _open_predictor(settings: Settings, *, recipes: RecipeBook) -> Predictor:
-    """The model file as it is now, if every recipe fits it; read as bytes, so that no message tells its path."""
-    artifact = open_artifact(settings.model.read_bytes())
+def _open_predictor(content: bytes, *, settings: Settings, recipes: RecipeBook) -> Predictor:
+    """A model file, if every recipe fits it."""
+    artifact = open_artifact(content)
     recipes.check(artifact.contract)
     return Predictor.open(
         artifact, device=settings.device, require=settings.require_device, threads=settings.threads
     )
-
-
-def _watch(settings: Settings, *, service: Service) -> asyncio.Task[None] | None:
-    if not settings.watch_model_s:
-        return None
-    watch = watch_file(settings.model, every_s=settings.watch_model_s, on_change=service.reload)
-    return asyncio.create_task(watch)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -8,6 +8,8 @@ def choose(accept: str, *, offered: Sequence[str]) -> str:
 
     The header is a wish: who asks for what there is not still gets an answer, and sees by its type what it is.
     """
+    if accept in offered:
+        return accept
     ranges = [_parse(part) for part in accept.split(",")]
     return max(offered, key=lambda media_type: _quality(media_type, ranges=ranges))
 

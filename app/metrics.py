@@ -1,7 +1,7 @@
 """The service's numbers for Prometheus; each application has its own registry, so two in a process do not meet."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -9,6 +9,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 MEDIA_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _IMAGES: Final = (1, 2, 4, 8, 16, 32, 64)
+
+Outcome = Literal["swapped", "refused", "fell_back"]
+"""What becomes of a new model."""
 
 
 class Metrics:
@@ -29,6 +32,14 @@ class Metrics:
             "segnet_batch_images", "Images judged in one go.", buckets=_IMAGES, registry=self._registry
         )
         self._provider = Info("segnet_provider", "What runs the model, and which.", registry=self._registry)
+        self._models = Counter(
+            "segnet_models",
+            "Other models offered, by what became of them.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in get_args(Outcome):
+            self._models.labels(outcome)
         self._defects = Counter("segnet_defects", "Defects found.", ["class"], registry=self._registry)
         self._verdicts = Counter("segnet_verdicts", "Parts judged.", ["verdict"], registry=self._registry)
         ProcessCollector(registry=self._registry)
@@ -50,6 +61,10 @@ class Metrics:
         self._verdicts.labels(verdict).inc()
         for name in defect_classes:
             self._defects.labels(name).inc()
+
+    def count_model(self, outcome: Outcome) -> None:
+        """Another model took over, was refused, or failed at work so that the one before it is back."""
+        self._models.labels(outcome).inc()
 
     def set_provider(self, provider: str, *, model_sha256: str) -> None:
         """What runs the model from now on, as the runtime says, not as was asked for."""

@@ -19,6 +19,9 @@ class ModelResponse(ModelInfo):
     provider: str = Field(
         description="What really runs the model, as its session says.", examples=["CPUExecutionProvider"]
     )
+    store_version: str | None = Field(
+        description="Its version in the model store; null: served from a file.", examples=["v3"]
+    )
     format: int = Field(description="Version of the model file's layout.", examples=[1])
     created_at: datetime = Field(description="When the file was written.", examples=["2026-03-04T12:30:00Z"])
     classes: tuple[ClassInfo, ...] = Field(description="What each number in a mask means.")

@@ -1,40 +1,50 @@
-"""One image's way through the service: decoded, judged, measured, encoded, each where it stalls nobody.
+"""What the service makes of an image: decoded, judged, measured, encoded, each where it stalls nobody."""
 
-Pixels are decoded and answers made in threads of their own, two lots of them: who is nearly done must not wait
-behind those who just came.
-"""
-
-import os
+import asyncio
+import threading
 import time
 from functools import partial
-from typing import Final
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
 from app.archives import Member
-from app.engine import Engine
+from app.engine import Engine, EngineLimits
 from app.errors import Unprocessable
-from app.loaded_model import ModelFacts
+from app.loaded_model import ModelFacts, refusal
 from app.metrics import Metrics
+from app.model_loader import ModelLoader
+from app.model_watch import watch_source
 from app.predictions import Decoded, Encoder, Judgement, rule
 from app.queries import PredictionQuery
 from app.recipes import RecipeBook
-from app.uploads import decode
-from app.worker import Judged
-
-_CORES: Final = os.cpu_count() or 1
+from app.relay import Relay
+from app.uploads import read_pixels
+from app.worker import FallBack, Judged
 
 
 class Service:
     """What every route works with: the engine, the recipes and the numbers of one application."""
 
-    def __init__(self, engine: Engine, *, recipes: RecipeBook, metrics: Metrics, max_pixels: int) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        loader: ModelLoader,
+        *,
+        limits: EngineLimits,
+        recipes: RecipeBook,
+        metrics: Metrics,
+        max_pixels: int,
+    ) -> None:
+        self._loader = loader
+        self.engine = engine = Engine(
+            loader.load_first,
+            limits=limits,
+            on_batch=lambda batch: metrics.observe_batch(batch.images),
+            on_fall_back=self._fell_back,
+        )
         self.recipes = recipes
         self.metrics = metrics
         self._max_pixels = max_pixels
-        self._decoding, self._finishing = CapacityLimiter(_CORES), CapacityLimiter(_CORES)
+        self._relay = Relay(engine)
         metrics.watch_queue(
             requests=lambda: engine.depth.requests,
             pixels=lambda: engine.depth.pixels,
@@ -47,10 +57,29 @@ class Service:
             self._tell_provider(self.engine.model)
 
     async def reload(self) -> ModelFacts:
-        """Put the model file that is there now in the place of the old one. Raises as `Engine.reload`."""
-        facts = await self.engine.reload()
+        """Put what the source of models offers now in the place of the old one. Raises as `Engine.reload`."""
+        source = self._loader.source
+        try:
+            offer = await asyncio.to_thread(source.look)
+        except (ValueError, OSError) as error:
+            raise refusal(error) from error
+        try:
+            facts = await self.engine.reload(partial(self._loader.load, offer))
+        except Unprocessable as refused:
+            self.metrics.count_model("refused")
+            # Where nothing works, it may be this machine's fault.
+            if self.engine.readiness().ready:
+                await asyncio.to_thread(self._loader.blame, offer, refused.__cause__)
+            raise
+        self.metrics.count_model("swapped")
         self._tell_provider(facts)
         return facts
+
+    async def watch(self, *, every_s: float) -> None:
+        """Look for ever, every so often, whether another model is offered, and take it."""
+        await watch_source(
+            self._loader.source, every_s=every_s, served=lambda: self.engine.offer, on_change=self.reload
+        )
 
     def admit(self, query: PredictionQuery) -> None:
         """Raise, before a byte is read, what would come of this request whatever its image.
@@ -62,7 +91,8 @@ class Service:
         """
         self.engine.check_room(1)
         contract = self.engine.model.contract
-        self.recipes.choose(query, contract=contract)
+        if query.recipe is not None or query.min_area_px is not None:
+            self.recipes.choose(query, contract=contract)
         if query.decision is not None and len(query.decision.weights) != len(contract.classes):
             raise Unprocessable(
                 f"{len(query.decision.weights)} weights for a model of {len(contract.classes)} classes; "
@@ -79,21 +109,26 @@ class Service:
         """
         if upload.refusal is not None:
             raise upload.refusal
-        began_s = time.perf_counter()
-        image, facts = await decode(upload.content, max_pixels=self._max_pixels, limiter=self._decoding)
+        decode = partial(self._decode, upload, began_s=time.perf_counter())
+        finish = partial(self._finish, query=query, request_id=request_id, encode=encode)
+        return await self._relay.run(decode, decision=query.decision, finish=finish)
+
+    async def stop(self, *, drain_s: float) -> None:
+        """Stop the engine, as `Engine.stop`, and the threads."""
+        await self.engine.stop(drain_s=drain_s)
+        self._relay.close()
+
+    def _decode(self, upload: Member, *, began_s: float) -> Decoded:
+        """In a thread."""
+        image, facts = read_pixels(upload.content, max_pixels=self._max_pixels)
         decode_ms = 1000 * (time.perf_counter() - began_s)
-        decoded = Decoded(upload, image, facts, began_s=began_s, decode_ms=decode_ms)
-        judged = await self.engine.predict(image, decision=query.decision)
-        finish = partial(
-            self._finish, judged, decoded=decoded, query=query, request_id=request_id, encode=encode
-        )
-        return await to_thread.run_sync(finish, limiter=self._finishing)
+        return Decoded(upload, image, facts, began_s=began_s, decode_ms=decode_ms)
 
     def _finish(
         self,
+        decoded: Decoded,
         judged: Judged,
         *,
-        decoded: Decoded,
         query: PredictionQuery,
         request_id: str,
         encode: Encoder,
@@ -124,6 +159,15 @@ class Service:
         }
         for stage, spent_ms in stages_ms.items():
             self.metrics.observe_stage(stage, seconds=spent_ms / 1000)
+
+    def _fell_back(self, fall_back: FallBack) -> None:
+        """A new model failed at work. In the worker's thread, which has images to judge: another tells the source."""
+        self.metrics.count_model("fell_back")
+        self._tell_provider(fall_back.back)
+        offer = fall_back.failed.offer
+        if offer is not None:
+            reject = partial(self._loader.source.reject, offer, reason=fall_back.reason)
+            threading.Thread(target=reject, name="reject").start()
 
     def _tell_provider(self, facts: ModelFacts) -> None:
         self.metrics.set_provider(facts.provider, model_sha256=facts.digest)

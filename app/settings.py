@@ -1,11 +1,17 @@
 """What the environment says about the service: every variable SEGNET_NAME, read once where the service is made."""
 
 from pathlib import Path
+from typing import Annotated, Final
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.locate import is_in_store
 from model.runtime import Device
+from model.store import STORE_SCHEME
+
+_LOOK_AT_STORE_S: Final = 2.0
+_StoreReference = Annotated[str, Field(pattern=f"^{STORE_SCHEME}.")]
 
 
 class Settings(BaseSettings):
@@ -20,7 +26,11 @@ class Settings(BaseSettings):
     # Settings are handed about: nobody may change them under another's feet.
     model_config = SettingsConfigDict(env_prefix="SEGNET_", env_ignore_empty=True, frozen=True)
 
-    model: Path = Field(description="The model file, .onnx.")
+    model: _StoreReference | Path = Field(
+        description="The model file, .onnx, or a version in the store, such as store://champion.",
+        union_mode="left_to_right",
+    )
+    store: Path | None = Field(None, description="The folder of the model store.")
     recipe: Path | None = Field(None, description="The recipe that judges where a request names none.")
     recipes_dir: Path | None = Field(None, description="Folder of recipes that requests may name.")
     device: Device = Field("auto", description="What computes: auto, cpu, cuda, tensorrt or openvino.")
@@ -28,9 +38,17 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="Processor threads of one inference; none: every core."
     )
-    watch_model_s: float = Field(
-        0.0, ge=0, description="Seconds between two looks for a new model file; 0: never."
+    watch_model_s: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds between two looks for a new model; 0: never; none: 2 for a store, never for a file.",
     )
+    probation_images: int = Field(
+        100,
+        ge=0,
+        description="Images for which the old model stands by, in memory, in case the new one fails; 0: none.",
+    )
+    probation_s: float = Field(60.0, ge=0, description="Seconds for which it stands by at least.")
 
     max_bytes: int = Field(50_000_000, ge=1, description="Bytes of one upload.")
     max_pixels: int = Field(
@@ -62,3 +80,10 @@ class Settings(BaseSettings):
     rate_per_minute: int = Field(
         0, ge=0, description="Requests a minute that one key may make; 0: any number."
     )
+
+    @property
+    def look_every_s(self) -> float:
+        """Seconds between two looks for a new model; 0: never."""
+        if self.watch_model_s is not None:
+            return self.watch_model_s
+        return _LOOK_AT_STORE_S if is_in_store(self.model) else 0.0

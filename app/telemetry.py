@@ -26,6 +26,8 @@ _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What nginx writes when the client went away before its answer.
 _CLIENT_GONE: Final = 499
 _NO_ROUTE: Final = "other"
+# One encoder for all lines: json.dumps would make a new one for each.
+_to_json: Final = json.JSONEncoder(default=str).encode
 _log: Final = logging.getLogger(REQUEST_LOG)
 
 
@@ -104,7 +106,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _to_json(line)
 
 
 def configure_logging(stream: IO[str], *, level: int = logging.INFO) -> None:

@@ -39,23 +39,16 @@ async def read_upload(source: Request | UploadFile, *, max_bytes: int) -> bytes:
     return bytes(content)
 
 
-async def decode(
-    content: bytes, *, max_pixels: int, limiter: CapacityLimiter | None = None
-) -> tuple[Rgb, ImageFacts]:
+def read_pixels(content: bytes, *, max_pixels: int) -> tuple[Rgb, ImageFacts]:
     """An image file → its pixels as training saw them, uint8 RGB [height, width, 3], and its header's facts.
 
-    Runs in a thread. `limiter` bounds how many decode at once, and with it their memory: 3 bytes per pixel and
-    up to twice that on the way. Anyio's own default allows 40.
+    Takes milliseconds and more: call it in a thread.
 
     Raises:
         UnsupportedImage: no format that `data.images` reads, whatever its Content-Type said.
         TooLarge: more than `max_pixels` (width x height), by its header: nothing is decoded.
         Unprocessable: truncated, damaged, or samples that have no fixed range.
     """
-    return await to_thread.run_sync(partial(_decode, content, max_pixels=max_pixels), limiter=limiter)
-
-
-def _decode(content: bytes, *, max_pixels: int) -> tuple[Rgb, ImageFacts]:
     try:
         # Without a limit here, so that an image too large can be told from one that is damaged.
         facts = read_header(content, max_pixels=_NO_LIMIT)
@@ -67,6 +60,17 @@ def _decode(content: bytes, *, max_pixels: int) -> tuple[Rgb, ImageFacts]:
         return read_image(content, max_pixels=max_pixels), facts
     except ImageError as error:
         raise _refusal(error) from error
+
+
+async def decode(
+    content: bytes, *, max_pixels: int, limiter: CapacityLimiter | None = None
+) -> tuple[Rgb, ImageFacts]:
+    """`read_pixels` in a thread; raises as it does.
+
+    `limiter` bounds how many decode at once, and with it their memory: 3 bytes per pixel and up to twice that on the
+    way. Anyio's own default allows 40.
+    """
+    return await to_thread.run_sync(partial(read_pixels, content, max_pixels=max_pixels), limiter=limiter)
 
 
 def _refusal(error: ImageError) -> ServiceError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import Unprocessable
-from app.loaded_model import LoadedModel, ModelFacts
+from app.loaded_model import LoadedModel, ModelFacts, why
 from app.waiting_room import Ticket, WaitingRoom
 from model.predictor import Prediction
 
@@ -41,6 +41,15 @@ class BatchFacts:
     inference_ms: float
 
 
+@dataclass(frozen=True, eq=False)
+class FallBack:
+    """A new model that failed at work, the old one that judges again, and the reason."""
+
+    failed: ModelFacts
+    back: ModelFacts
+    reason: str
+
+
 class Worker:
     """Serves a waiting room until that is closed and empty.
 
@@ -49,6 +58,7 @@ class Worker:
         batch_pixels: of one batch at most; a larger image goes alone.
         batch_wait_s: how long an image may be held up for the sake of others.
         on_batch: told of each batch, in this thread.
+        on_fall_back: told of a new model that failed at work, in this thread.
     """
 
     def __init__(
@@ -58,13 +68,28 @@ class Worker:
         batch_pixels: int,
         batch_wait_s: float,
         on_batch: Callable[[BatchFacts], None],
+        on_fall_back: Callable[[FallBack], None],
     ) -> None:
         self._room = room
         self._batch_pixels, self._batch_wait_s = batch_pixels, batch_wait_s
-        self._on_batch = on_batch
+        self._on_batch, self._on_fall_back = on_batch, on_fall_back
         self._thread: threading.Thread | None = None
-        self.loaded: LoadedModel | None = None
-        """What judges the next batch; whoever puts another here has it used from the next one on."""
+        self._loaded: LoadedModel | None = None
+        self._changing = threading.Lock()
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """What judges the next batch."""
+        return self._loaded
+
+    def use(self, loaded: LoadedModel, *, instead_of: LoadedModel | None = None) -> bool:
+        """Have a model judge from the next batch on; given `instead_of`, only where that one is at work still."""
+        with self._changing:
+            if instead_of is not None and self._loaded is not instead_of:
+                return False
+            self._loaded = loaded
+        self._room.note_speed(loaded.warm_pixels, busy_s=loaded.warm_s, afresh=True)
+        return True
 
     def start(self) -> None:
         """Begin to serve. Once."""
@@ -113,10 +138,46 @@ class Worker:
             elif isinstance(error, ValueError):
                 batch[0].answer.set_exception(Unprocessable(str(error)))
             else:
-                batch[0].answer.set_exception(error)
-                loaded.test_again()
+                self._find_fault(batch[0], loaded=loaded, error=error)
         else:
+            loaded.count(facts.images)
             self._on_batch(facts)
+
+    def _find_fault(self, ticket: Ticket, *, loaded: LoadedModel, error: Exception) -> None:
+        """After an error that no image explains: the old model judges instead of a new one, where it can.
+
+        If it can, the new one is at fault. If not, a device that was lost must not go on saying that it is ready.
+        """
+        old = loaded.old
+        if old is not None and self._is_judged(ticket, by=old):
+            _log.warning("an error that the image does not explain", exc_info=error)
+            reason = f"it failed at one of its first images, which the model before it judged: {why(error)}"
+            self._fall_back(loaded, old=old, reason=reason)
+            return
+        ticket.answer.set_exception(error)
+        trouble = loaded.test_again()
+        if not trouble:
+            return
+        if old is not None and not old.test_again():
+            self._fall_back(loaded, old=old, reason=trouble)
+        else:
+            loaded.trouble = trouble
+
+    def _is_judged(self, ticket: Ticket, *, by: LoadedModel) -> bool:
+        try:
+            facts = self._judge([ticket], loaded=by)
+        except Exception:  # as foreign as the one that brought us here
+            return False
+        self._on_batch(facts)
+        return True
+
+    def _fall_back(self, loaded: LoadedModel, *, old: LoadedModel, reason: str) -> None:
+        was_at_work = self.use(old, instead_of=loaded)
+        # Not before the old one is there: who asks in between would find nothing ready.
+        loaded.trouble = reason
+        if was_at_work:
+            _log.error("the model before %s is back: %s", loaded.facts.contract.name, reason)
+            self._on_fall_back(FallBack(loaded.facts, old.facts, reason))
 
     def _judge(self, batch: list[Ticket], *, loaded: LoadedModel) -> BatchFacts:
         began_s = time.perf_counter()

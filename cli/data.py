@@ -1,4 +1,4 @@
-"""`segnet data …`: look at a data set, bring a foreign one in, deal images to train, val and test."""
+"""`segnet data …`: look at a data set, bring a foreign one in, deal images to train, val and test, keep versions."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import data_versions
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
     from data.doctor import DoctorReport, SplitFacts
     from data.manifest import Problem
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Check, import and split labelled images.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Check, import, split and version labelled images."
+)
+app.add_typer(data_versions.app)
 
 _SHOWN_PER_KIND = 5
 

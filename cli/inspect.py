@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.options import Model, Store
+
 if TYPE_CHECKING:
     from app.folder.inspection import Inspection
     from app.folder.inspector import Inspector, Stems
@@ -31,8 +33,9 @@ def command(
         str,
         typer.Argument(metavar="SOURCE", help="A folder, an image, a glob in quotes, a list (.txt), a URL."),
     ],
-    model: Annotated[Path, typer.Option(help="A model file, .onnx.", dir_okay=False)],
+    model: Model,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where masks, tables and the report go.")],
+    store: Store = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Rules for OK, NG and REVIEW (TOML); default: the model's own.")
     ] = None,
@@ -89,12 +92,13 @@ def command(
     from app.folder.sources import open_source
     from cli.logs import log_to
     from model.artifact import open_artifact
+    from model.locate import locate_model
     from model.predictor import Predictor
 
     with log_to():
         files = open_source(source, skip_below=out)
         # Read once: what the actors of a cluster get is the very model that the journal names.
-        artifact = open_artifact(model)
+        artifact = open_artifact(locate_model(model, store=store))
         predictor = Predictor.open(artifact, device=device, require=require_device, threads=threads)
         rules = _rules(recipe, contract=predictor.contract, mm_per_px=mm_per_px)
         inspector = Inspector(files, predictor, rules, out, write_overlays=overlays)

@@ -25,6 +25,9 @@ COMMANDS = {
     "predict": "Find defects in images with a model.",
     "inspect": "Inspect a folder of parts: masks, measured defects, verdicts, a report.",
     "serve": "Serve a model over HTTP: upload an image, get its defects.",
+    "init": "Make a workspace: golden set, data snapshots, model store, inbox.",
+    "retrain": "Train a candidate on what inspectors corrected; promote it if it is proven better.",
+    "models": "List, compare, promote and roll back the versions of a model.",
     "recipe": "Write and explain the rules that turn defects into OK, NG or REVIEW.",
     "keys": "Make API keys for the service, with their scopes.",
 }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.options import Model, Store
+
 if TYPE_CHECKING:
     from data.regions import Region
     from model.predictor import Predictor
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 
 def command(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images of any size and format.")],
-    model: Annotated[Path, typer.Option(help="A model file, .onnx.", dir_okay=False)],
+    model: Model,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where masks and overlays go.")],
+    store: Store = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "tensorrt", "openvino"], typer.Option(help="What computes.")
     ] = "auto",
@@ -29,10 +32,11 @@ def command(
     that cannot be read are named at the end, with exit code 1; the others are done all the same.
     """
     from data.images import ImageError
+    from model.locate import locate_model
     from model.predictor import Predictor
 
     check_names(images, out=out)
-    predictor = Predictor.open(model, device=device, require=require_device)
+    predictor = Predictor.open(locate_model(model, store=store), device=device, require=require_device)
     out.mkdir(parents=True, exist_ok=True)
     ng_images, unreadable = 0, list[str]()
     for path in images:

@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from cli.options import Model, Store
+
 
 def command(
-    model: Annotated[Path, typer.Option(envvar="SEGNET_MODEL", help="A model file, .onnx.", dir_okay=False)],
+    model: Model,
+    store: Store = None,
     host: Annotated[
         str, typer.Option(envvar="SEGNET_HOST", help="Address to listen at; beyond this machine with keys.")
     ] = "127.0.0.1",
@@ -38,7 +41,11 @@ def command(
     ] = None,
     watch_model_s: Annotated[
         float | None,
-        typer.Option("--watch-model-s", min=0, help="Seconds between looks for a new model file; 0: never."),
+        typer.Option(
+            "--watch-model-s",
+            min=0,
+            help="Seconds between looks for a new model; 0: never; default: 2 for store://..., never for a file.",
+        ),
     ] = None,
     keys_file: Annotated[
         Path | None, typer.Option(help="File of API keys, by `segnet keys new`.", dir_okay=False)
@@ -51,6 +58,9 @@ def command(
     ] = False,
 ) -> None:
     """Serve a model over HTTP: upload an image, get its mask, its measured defects and a verdict.
+
+    With store://champion it follows the model store: who is promoted there takes over within seconds, without a lost
+    request, and is rolled back there if it fails its self-test or its first images.
 
     The page is at /, the API's description at /openapi.json. What is not given here comes from the environment,
     SEGNET_NAME for each of the service's settings (also SEGNET_MAX_BYTES, SEGNET_WAITING_PIXELS, …). The log is JSON
@@ -65,6 +75,7 @@ def command(
 
     given: dict[str, Any] = {
         "model": model,
+        "store": store,
         "recipe": recipe,
         "recipes_dir": recipes_dir,
         "device": device,

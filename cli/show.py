@@ -1,10 +1,11 @@
 """`segnet show`: what does this model file promise?"""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cli.options import Store
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, .onnx.", dir_okay=False)],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model file, .onnx, or a version in a store: store://v3.")
+    ],
+    store: Store = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="For programs: the contract without its golden sample.")
     ] = False,
@@ -22,8 +26,9 @@ def command(
     import json
 
     from model.artifact import open_artifact
+    from model.locate import locate_model
 
-    artifact = open_artifact(model)
+    artifact = open_artifact(locate_model(model, store=store))
     if as_json:
         contract = artifact.contract.model_dump(mode="json", exclude={"golden"})
         told = {"digest": artifact.digest, "bytes": len(artifact.model_bytes), **contract}
@@ -84,13 +89,13 @@ def _scores(artifact: "Artifact") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    by_split = {split: dict(_flat(measured)) for split, measured in artifact.contract.scores.items()}
+    by_split = {split: dict(flat(measured)) for split, measured in artifact.contract.scores.items()}
     table = Table(title="scores, measured on this file", title_justify="left")
     table.add_column("")
     for split in by_split:
         table.add_column(Text(split), justify="right")
     for name in dict.fromkeys(name for measured in by_split.values() for name in measured):
-        table.add_row(Text(name), *(_number(measured.get(name)) for measured in by_split.values()))
+        table.add_row(Text(name), *(number(measured.get(name)) for measured in by_split.values()))
     return table
 
 
@@ -114,15 +119,15 @@ def _pairs(title: str, rows: list[tuple[str, str]]) -> "Table":
     return table
 
 
-def _flat(measured: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(measured: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Numbers of nested mappings by dotted name."""
     for name, value in measured.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         elif value is None or isinstance(value, (int, float)):
             yield prefix + name, value
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """A score for a table; - where it is unknown."""
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ So loader processes, parallel training processes and resumed runs have nothing t
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +20,7 @@ from data.classes import IGNORE_LABEL, ClassMap
 from data.manifest import Sample
 from data.paste import paste_defects
 from data.pixels import PixelStore
-from data.sampling import DefectIndex, SamplingSettings, Target
+from data.sampling import DefectIndex, SamplingSettings, Target, mix
 
 CropKey = tuple[int, int]
 """(epoch, index): the name of a crop."""
@@ -74,12 +74,19 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         settings: CropSettings,
         seed: int,
         cache_mb: int = 2000,
+        new_samples: Set[str] = frozenset(),
+        new_share: float | None = None,
         on_done: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Read all samples once. Raises DatasetError with the file's name for the first one in the way."""
+        """Read all samples once; `new_samples` (names) and `new_share`: see `data.sampling.mix`.
+
+        Raises:
+            DatasetError: the first file in the way, by its name.
+        """
         self._store = PixelStore(samples, class_map=class_map, cache_mb=cache_mb)
         self.index = DefectIndex(class_map, self._store.samples)
         self._store.fill(self.index.add, on_done=on_done)
+        self._drawn_from = mix(self.index, new_samples=new_samples, new_share=new_share)
         self._settings = settings
         self._seed = seed
         self._photometry = Photometry(settings.augment)
@@ -88,7 +95,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         """(image uint8 [crop, crop, 3], labels int64 [crop, crop], sample position) of crop (epoch, index)."""
         epoch, index = key
         random = np.random.default_rng((self._seed, epoch, index))
-        target = self.index.draw(random, settings=self._settings.sampling)
+        target = self._drawn_from.draw(random, settings=self._settings.sampling)
         image, labels = self._cut(target, random=random)
         paste_share = self._settings.sampling.paste_share
         if self.index.shown and not target.at_defect and paste_share and random.random() < paste_share:

@@ -5,7 +5,9 @@ background for hours; crops drawn at defects alone teach that every picture hold
 called NG (measured: 145 of 180). The policy names the mixture.
 """
 
+import copy
 from collections import defaultdict
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -103,7 +105,7 @@ class DefectIndex:
         """The next crop's target, by the settings' policy; a data set without defects is drawn evenly."""
         if self.shown and random.random() < settings.share:
             return self.draw_defect(random)
-        position = int(random.integers(len(self.samples)))
+        position = list(self.sizes_hw)[random.integers(len(self.sizes_hw))]
         height, width = self.sizes_hw[position]
         return Target(position, float(random.uniform(0, height)), float(random.uniform(0, width)), False)
 
@@ -116,3 +118,40 @@ class DefectIndex:
         points = regions[random.integers(len(regions))]
         y, x = points[random.integers(len(points))]
         return Target(position, float(y) + 0.5, float(x) + 0.5, True)
+
+    def only(self, positions: Set[int]) -> "DefectIndex":
+        """Where to look among these positions alone; what was counted stays that of all."""
+        part = copy.copy(self)
+        part.sizes_hw = {at: size_hw for at, size_hw in self.sizes_hw.items() if at in positions}
+        part._regions = {}
+        for class_id, by_group in self._regions.items():
+            for group, by_image in by_group.items():
+                kept = {at: regions for at, regions in by_image.items() if at in positions}
+                if kept:
+                    part._regions.setdefault(class_id, {})[group] = kept
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Old samples rehearsed beside new ones, which are few: a crop is drawn from `new` with probability `new_share`,
+    else from `old`, and in either by the policy."""
+
+    new: DefectIndex
+    old: DefectIndex
+    new_share: float
+
+    def draw(self, random: np.random.Generator, *, settings: SamplingSettings) -> Target:
+        """The next crop's target."""
+        part = self.new if random.random() < self.new_share else self.old
+        return part.draw(random, settings=settings)
+
+
+def mix(index: DefectIndex, *, new_samples: Set[str], new_share: float | None) -> DefectIndex | Mixture:
+    """Where to draw from when the samples of these names are new; all alike (`index`) when the share is None, or
+    when there are none but new ones, or none."""
+    new = {at for at, sample in enumerate(index.samples) if sample.name in new_samples}
+    old = set(range(len(index.samples))) - new
+    if new_share is None or not new or not old:
+        return index
+    return Mixture(new=index.only(new), old=index.only(old), new_share=new_share)

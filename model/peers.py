@@ -99,6 +99,16 @@ class Peer(nn.Module):
         self.normalisation = normalisation
         self.network = network
 
+    @property
+    def encoder(self) -> nn.Module:
+        """smp's, whose features go to the decoder."""
+        return self.network.get_submodule("encoder")
+
+    @property
+    def classifier(self) -> nn.Module:
+        """smp's head: decoder features to logits."""
+        return self.network.get_submodule("segmentation_head")
+
     def forward(
         self, x: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes height width"]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from model import peers
 from model.residual_segnet import ResidualSegNet
@@ -30,6 +31,8 @@ class Segmenter(nn.Module):
         network: float32 [batch, 3, height, width] -> logits [batch, classes, height, width].
         class_count: channels of the logits.
         stride: height and width must be multiples of it.
+        encoder_is_frozen: see `freeze_encoder`.
+        statistics_are_frozen: see `freeze_statistics`.
 
     Args:
         mean, std: of each channel, on the scale 0..1.
@@ -55,6 +58,8 @@ class Segmenter(nn.Module):
         self.network = network
         self.class_count = class_count
         self.stride = stride
+        self.encoder_is_frozen = False
+        self.statistics_are_frozen = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
 
@@ -76,6 +81,38 @@ class Segmenter(nn.Module):
         pixels = image.permute(0, 3, 1, 2).float()
         logits: Tensor = self.network((pixels - self.mean * 255.0) / (self.std * 255.0))
         return logits.float()
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The network's part that turns pixels into features, before any decoder."""
+        return _part(self.network, "encoder")
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The network's part that turns features into logits; axis 0 of each of its tensors is the class."""
+        return _part(self.network, "classifier")
+
+    def freeze_encoder(self) -> None:
+        """Keep the encoder as it is from now on: its weights get no gradient, its statistics no update."""
+        self.encoder_is_frozen = True
+        self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def freeze_statistics(self) -> None:
+        """Keep what batch norms have counted as it is from now on, and normalise by it in training, too."""
+        self.statistics_are_frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """As of any module; what is frozen stays in evaluation, where batch norm counts nothing."""
+        super().train(mode)
+        if self.encoder_is_frozen:
+            self.encoder.eval()
+        if self.statistics_are_frozen:
+            for part in self.modules():
+                if isinstance(part, _BatchNorm):
+                    part.eval()
+        return self
 
 
 def build(name: str, *, class_count: int, options: Mapping[str, object] | None = None) -> Segmenter:
@@ -105,6 +142,12 @@ def build(name: str, *, class_count: int, options: Mapping[str, object] | None =
     stride = network.stride
     assert isinstance(stride, int)
     return Segmenter(network, class_count=class_count, stride=stride, **normalisation)
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    part = getattr(network, name)
+    assert isinstance(part, nn.Module), f"{type(network).__name__}.{name} is a module"
+    return part
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ import pytest
 from model.artifact import open_artifact
 
 
-def run_quickly(script: Path) -> str:
+def run_quickly(script: Path, *options: str) -> str:
     """What the script prints at its smallest sizes, on one thread."""
-    words = [sys.executable, str(script), "--quick", "--threads", "1"]
+    words = [sys.executable, str(script), "--quick", "--threads", "1", *options]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -25,6 +25,12 @@ def row(text: str, name: str) -> list[float]:
     """The numbers of the row that begins with `name`."""
     line = next(line for line in text.splitlines() if line.startswith(name + "  "))
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", line.removeprefix(name))]
+
+
+def signed_row(text: str, name: str) -> list[float]:
+    """The same, where a number may be below 0."""
+    line = next(line for line in text.splitlines() if line.startswith(name + "  "))
+    return [float(number) for number in line.removeprefix(name).split()]
 
 
 @pytest.mark.slow
@@ -153,3 +159,47 @@ def test_nodes_are_told_apart_by_where_they_ran_and_by_what_they_made(
     assert {place.provider for place in ran} == {"CPUExecutionProvider"}
     assert ran[gpu.Place("CPUExecutionProvider", "ArgMax", is_large=True)] == 1
     assert all(place.is_large for place in ran if place.operator in {"ArgMax", "Conv", "Exp"})
+
+
+@pytest.mark.slow
+def test_the_forgetting_benchmark_prints_every_strategy_beside_the_champion_and_goes_on_where_it_was_cut_off(
+    repository: Path, tmp_path: Path
+) -> None:
+    script = repository / "benchmarks" / "forgetting.py"
+    text = run_quickly(script, "--seeds", "1", "--out", str(tmp_path))
+    champion = row(text, "champion")
+    assert champion[1] == champion[3] == 0, "it has forgotten nothing"
+    assert champion[5] == champion[6] == 0, "nor does it know the new class"
+    for name in ("fine-tuning", "EWC 1000", "EWC 100000", "rehearsal", "EWC, chosen"):
+        old_iou, iou_lost, old_found, found_lost, *shares, minutes = signed_row(text, name)
+        assert old_iou + iou_lost == pytest.approx(champion[0], abs=0.011), "each rounded"
+        assert old_found + found_lost == pytest.approx(champion[2], abs=0.011)
+        assert all(0 <= share <= 1 for share in shares)
+        assert len(shares) == 5
+        assert minutes >= 0
+    (tmp_path / "seed-0" / "rehearsal" / "scores.json").unlink()
+    kept = tmp_path / "seed-0" / "EWC 1000" / "model.onnx"
+    before = kept.stat().st_mtime_ns
+    again = run_quickly(script, "--seeds", "1", "--out", str(tmp_path))
+    assert kept.stat().st_mtime_ns == before
+    assert signed_row(again, "rehearsal")[:-1] == signed_row(text, "rehearsal")[:-1]
+
+
+@pytest.mark.slow
+def test_of_the_holds_that_let_the_new_class_be_learnt_the_strongest_is_chosen(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    forgetting = importlib.import_module("forgetting")
+    shares = dict.fromkeys(
+        ("old_iou", "old_recall", "old_escape", "new_iou", "new_recall", "new_escape", "overkill"), 0.0
+    )
+    scores = {
+        name: forgetting.Scores(**shares, val_iou=iou, minutes=1.0)
+        for name, iou in (("fine-tuning", 0.80), ("weak", 0.70), ("middle", 0.73), ("strong", 0.71))
+    }
+    # 0.9 of 0.80 is 0.72: the middle one alone reaches it.
+    assert forgetting.choose(scores, family=("weak", "middle", "strong")) == "middle"
+    assert forgetting.choose(scores, family=("weak", "strong")) == "weak", (
+        "none does: the one that holds least"
+    )

@@ -1,10 +1,5 @@
 """Save and restore a run between two epochs: everything that the next step depends on, whole or not at all."""
 
-import io
-import pickle
-import struct
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +7,10 @@ from typing import Any
 import torch
 
 from data.files import write_atomically
+from training.tensor_file import TensorFileError, pack, unpack
 
 LAST, BEST = "last.pt", "best.pt"
 _FORMAT = 1
-_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class CheckpointError(ValueError):
@@ -52,13 +47,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     Raises:
         CheckpointError: the disk is full or not writable; the older file is intact.
     """
-    # Into memory first: torch reports a full disk as a RuntimeError of its archive writer, Python as what it is.
-    content = io.BytesIO()
-    torch.save(
-        {"format": _FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}}, content
-    )
+    content = pack({"format": _FORMAT, **{f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}})
     try:
-        return write_atomically(path, content.getvalue())
+        return write_atomically(path, content)
     except OSError as error:
         raise CheckpointError(
             f"{path}: the checkpoint of epoch {checkpoint.epoch} could not be written ({error.strerror}); "
@@ -79,11 +70,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); go on from another") from error
     try:
-        _check_sums(archive)
-        content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-    except (*_ZIP_DAMAGE, RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        content = unpack(archive)
+    except TensorFileError as error:
         raise CheckpointError(
-            f"{path}: damaged, or no checkpoint ({type(error).__name__}); go on from another, or train anew"
+            f"{path}: damaged, or no checkpoint ({error}); go on from another, or train anew"
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: no checkpoint of format {_FORMAT}; train anew with this version")
@@ -92,11 +82,3 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if content.keys() != expected:
         raise CheckpointError(f"{path}: lacks {', '.join(sorted(expected ^ content.keys()))}; train anew")
     return Checkpoint(**content)
-
-
-def _check_sums(archive: bytes) -> None:
-    """Raise zipfile.BadZipFile for a record that differs from what was written: torch.load would not notice."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as records:
-        damaged = records.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(damaged)

@@ -41,6 +41,13 @@ class NetworkSettings(_Section):
     name: str = "residual_segnet"
     options: dict[str, Any] = {}
 
+    @property
+    def structural_options(self) -> dict[str, Any]:
+        """The options without those that only say how weights start: for a network whose weights are loaded."""
+        return {
+            name: value for name, value in self.options.items() if name not in ("encoder_weights", "prior")
+        }
+
 
 class LossSettings(_Section):
     """The weighted sum to be minimised.
@@ -89,6 +96,23 @@ class ScheduleSettings(_Section):
     patience: int = Field(0, ge=0)
 
 
+class AdaptSettings(_Section):
+    """How a candidate goes on from the champion (`segnet retrain`; `segnet train` has none, and starts from scratch).
+
+    strategy: `scratch`: fresh weights; `fine_tune`: the champion's; `frozen_encoder`: the champion's, and its encoder
+    stays; `ewc`: the champion's, each held back as far as its answers depend on it (for when the old data are gone).
+    new_share: of the crops, drawn from samples that the champion has not seen (None: evenly over all);
+    ewc_lambda: strength of that hold, see `training.ewc`; distill_weight: of the divergence from the champion's
+    answers (0: none), softened by distill_temperature.
+    """
+
+    strategy: Literal["scratch", "fine_tune", "frozen_encoder", "ewc"] = "scratch"
+    new_share: float | None = Field(None, ge=0, le=1)
+    ewc_lambda: float = Field(100.0, ge=0)
+    distill_weight: float = Field(0.0, ge=0)
+    distill_temperature: float = Field(2.0, gt=0)
+
+
 class ComputeSettings(_Section):
     """On what. device: auto, cpu, cuda; precision of the forward pass: auto (bf16 where it is fast, else fp32), bf16,
     fp16 (GPU only) or fp32; threads: of one process on a CPU (None: torch's choice); compile: by torch.compile."""
@@ -133,6 +157,7 @@ class RunConfig(_Section):
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    adapt: AdaptSettings = AdaptSettings()
     compute: ComputeSettings = ComputeSettings()
     artefact: ArtefactSettings = ArtefactSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -166,7 +191,7 @@ def read_config(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no TOML: {error}") from error
     for override in overrides:
-        _lay_over(tree, override)
+        lay_over(tree, override)
     return parse_config(tree, origin=str(path))
 
 
@@ -179,8 +204,8 @@ def parse_config(tree: Mapping[str, Any], *, origin: str) -> RunConfig:
         raise ConfigError("\n".join(f"{origin}: {line}" for line in lines)) from error
 
 
-def _lay_over(tree: dict[str, Any], override: str) -> None:
-    """Set one `key.path=value`; the value is TOML, and a bare word that is none is text."""
+def lay_over(tree: dict[str, Any], override: str) -> None:
+    """Set one `key.path=value`; the value is TOML, a bare word that is none is text. Raises ConfigError."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):

@@ -122,6 +122,9 @@ def _judge(model: Predicts, sample: Sample, *, tally: _Tally) -> ImageRow:
         true_regions=defects.true,
         missed_regions=defects.missed,
         false_regions=defects.false,
+        found_by_class={
+            class_map.names[class_id]: found for class_id, found in defects.found_by_class.items()
+        },
         mean_defect_iou=confusion.mean_defect_iou(class_map),
     )
 

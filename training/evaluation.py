@@ -14,7 +14,8 @@ class ImageRow(BaseModel):
 
     `margin` is how far, in log-odds, its surest region lies above the model's decision: NG at 0 and above,
     and null when nothing in it comes near. Regions are counted whatever their class is called
-    (`training.region_metrics`). `mean_defect_iou` is over the classes in its truth, null on an OK image.
+    (`training.region_metrics`); only `found_by_class` asks for the very class: for each that is in its truth, how
+    many of how many true regions were found. `mean_defect_iou` is over those classes, null on an OK image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +29,13 @@ class ImageRow(BaseModel):
     true_regions: int
     missed_regions: int
     false_regions: int
+    found_by_class: dict[str, tuple[int, int]]
     mean_defect_iou: float | None
+
+    @property
+    def part(self) -> str:
+        """What it shows: its group, or itself when nothing is known of others that show the same."""
+        return self.group or self.name
 
     @property
     def verdict(self) -> str:
@@ -53,9 +60,12 @@ class Evaluation(BaseModel):
     def rows_csv(self) -> str:
         """Every image's row as CSV, the verdict behind the name: to sort, filter and look up the missed."""
         text = io.StringIO()
-        fields = [name for name in ImageRow.model_fields if name != "name"]
+        fields = [name for name in ImageRow.model_fields if name not in ("name", "found_by_class")]
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "verdict", *fields])
+        writer.writerow(["name", "verdict", *fields, "found_by_class"])
         for row in self.rows:
-            writer.writerow([row.name, row.verdict, *(getattr(row, field) for field in fields)])
+            found = "; ".join(
+                f"{name} {part} of {whole}" for name, (part, whole) in row.found_by_class.items()
+            )
+            writer.writerow([row.name, row.verdict, *(getattr(row, field) for field in fields), found])
         return text.getvalue()

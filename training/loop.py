@@ -96,6 +96,9 @@ def train_epoch(state: TrainingState, batches: Iterator[Batch], *, bar: Meter) -
             value = loss.item()
             if not math.isfinite(value):
                 raise DivergedError(_describe(state, batch, value=value, step=step))
+            if state.regularizer is not None:
+                with accelerator.autocast():
+                    loss = loss + state.regularizer(state.segmenter, batch, logits)
             accelerator.backward(loss)
             if accelerator.sync_gradients and settings.clip_norm:
                 accelerator.clip_grad_norm_(state.network.parameters(), settings.clip_norm)

@@ -24,12 +24,16 @@ BOUNDARY_TOLERANCE_PX: Final = 2
 
 @dataclass(frozen=True)
 class ImageDefects:
-    """Regions of one image, whatever their class is called: a scratch found as a crack is found."""
+    """Regions of one image, whatever their class is called: a scratch found as a crack is found.
+
+    `found_by_class` alone asks for the very class: by id, how many of how many true regions were found as that.
+    """
 
     true: int
     missed: int
     predicted: int
     false: int
+    found_by_class: dict[int, tuple[int, int]]
 
 
 class DefectCounts:
@@ -56,6 +60,7 @@ class DefectCounts:
         said = find_regions(shown, class_ids=self._ids, min_area_px=self._min_area_px)
         true_map, said_map = _paint(true, like=truth), _paint(said, like=truth)
         counts = np.zeros(4, np.int64)
+        by_class = {class_id: np.zeros(4, np.int64) for class_id in self._ids}
         for regions, other, at in ((true, said_map, 0), (said, true_map, 2)):
             for region in regions:
                 left, top, right, bottom = region.box_xyxy
@@ -65,9 +70,20 @@ class DefectCounts:
                 alone = np.count_nonzero(under != IGNORE_LABEL) < least_px
                 alone_in_class = np.count_nonzero(under == region.class_id) < least_px
                 counts[at : at + 2] += np.array([1, alone])
-                self._by_class[region.class_id][at : at + 2] += np.array([1, alone_in_class])
+                by_class[region.class_id][at : at + 2] += np.array([1, alone_in_class])
         self._totals += counts
-        return ImageDefects(*(int(count) for count in counts))
+        found: dict[int, tuple[int, int]] = {}
+        for class_id, added in by_class.items():
+            self._by_class[class_id] += added
+            if added[0]:
+                found[class_id] = int(added[0] - added[1]), int(added[0])
+        return ImageDefects(
+            true=int(counts[0]),
+            missed=int(counts[1]),
+            predicted=int(counts[2]),
+            false=int(counts[3]),
+            found_by_class=found,
+        )
 
     def recall(self, class_id: int | None = None) -> float | None:
         """Share of the true regions that were found: of one class, or of all; None when there is none."""

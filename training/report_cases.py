@@ -1,28 +1,18 @@
-"""The pictures of a report: the images that went wrong, the best ones, each with truth and prediction.
+"""The cases of a report: the images that went wrong, the best ones, each with truth and prediction."""
 
-Every picture travels inside the page, so it is small, few are shown, and a tiny defect in a large image is
-shown as a detail around it: shrunk with the rest it would vanish.
-"""
-
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE_LABEL, ClassMap
-from data.images import encode_jpeg
+from data.classes import ClassMap
 from data.manifest import Manifest, Sample
-from data.masks import overlay
 from data.pixels import read_pair
 from training.evaluation import Evaluation, ImageRow
+from training.report_pictures import draw_picture, find_window
 
-#: Longest side of a picture, and of what is shown of a larger image, in pixels.
-_SHOWN_PX: Final = 420
-_DETAIL_PX: Final = 512
 _PER_GALLERY: Final = 6
 
 
@@ -81,9 +71,8 @@ def _picked(rows: Sequence[ImageRow], *, per_gallery: int) -> list[tuple[str, st
         seen: set[str] = set()
         chosen: list[ImageRow] = []
         for row in sorted(filter(wanted, rows), key=order):
-            part = row.group or row.name
-            if part not in seen and len(chosen) < per_gallery:
-                seen.add(part)
+            if row.part not in seen and len(chosen) < per_gallery:
+                seen.add(row.part)
                 chosen.append(row)
         return chosen
 
@@ -122,7 +111,7 @@ def _draw(model: PredictsLabels, sample: Sample, *, row: ImageRow, class_map: Cl
     """The three pictures of one image."""
     image, truth = read_pair(sample, class_map=class_map)
     labels = model.predict(image).labels
-    window = _window(truth, labels, class_map=class_map)
+    window = find_window(truth, labels, class_map=class_map)
     detail = window != (slice(0, image.shape[0]), slice(0, image.shape[1]))
     parts = []
     if row.mean_defect_iou is not None:
@@ -135,48 +124,7 @@ def _draw(model: PredictsLabels, sample: Sample, *, row: ImageRow, class_map: Cl
     return Case(
         name=sample.name,
         caption=" · ".join(parts),
-        image=_picture(image[window]),
-        truth=_picture(image[window], labels=truth[window], class_map=class_map),
-        predicted=_picture(image[window], labels=labels[window], class_map=class_map),
+        image=draw_picture(image[window]),
+        truth=draw_picture(image[window], labels=truth[window], class_map=class_map),
+        predicted=draw_picture(image[window], labels=labels[window], class_map=class_map),
     )
-
-
-def _window(
-    truth: NDArray[np.uint8], labels: NDArray[np.uint8], *, class_map: ClassMap
-) -> tuple[slice, slice]:
-    """Everything, or of a large image a square around the largest mistake, else the largest defect."""
-    height, width = truth.shape
-    if max(height, width) <= int(_DETAIL_PX * 1.5):
-        return slice(0, height), slice(0, width)
-    true_defect, said_defect = np.isin(truth, class_map.defect_ids), np.isin(labels, class_map.defect_ids)
-    wrong = (true_defect != said_defect) & (truth != IGNORE_LABEL)
-    for mask in (wrong, true_defect, said_defect):
-        if mask.any():
-            _, _, stats, centres = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-            x, y = centres[1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]
-            break
-    else:
-        return slice(0, height), slice(0, width)
-    top = int(np.clip(y - _DETAIL_PX / 2, 0, max(0, height - _DETAIL_PX)))
-    left = int(np.clip(x - _DETAIL_PX / 2, 0, max(0, width - _DETAIL_PX)))
-    return slice(top, min(height, top + _DETAIL_PX)), slice(left, min(width, left + _DETAIL_PX))
-
-
-def _picture(
-    image: NDArray[np.uint8], *, labels: NDArray[np.uint8] | None = None, class_map: ClassMap | None = None
-) -> str:
-    """A JPEG data URI, scaled to the shown size, its labels tinted and outlined."""
-    scale = _SHOWN_PX / max(image.shape[:2])
-    size_wh = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    drawn = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    shown = np.asarray(drawn, np.uint8)
-    if labels is not None and class_map is not None:
-        scaled = np.asarray(cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST), np.uint8)
-        shown = np.ascontiguousarray(overlay(shown, scaled, class_map, 0.3))
-        for class_id in class_map.defect_ids:
-            contours, _ = cv2.findContours(
-                (scaled == class_id).view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-            )
-            color = tuple(int(channel) for channel in class_map.classes[class_id].color)
-            cv2.drawContours(shown, contours, -1, color, 1, cv2.LINE_AA)
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(shown)).decode()

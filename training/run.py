@@ -28,12 +28,14 @@ from data.progress import meter
 from data.sources import open_dataset
 from model.artifact import Artifact
 from model.predictor import Predictor
-from model.segmenter import build
+from model.segmenter import Segmenter, build
+from training.adapt import Start
 from training.checkpoint import BEST, LAST, CheckpointError, load_checkpoint
 from training.config import ConfigError, RunConfig, read_config
 from training.evaluate import evaluate
 from training.export import export_artifact, restamp
 from training.loop import fit
+from training.network_file import averaged_weights
 from training.provenance import describe_provenance
 from training.report import write_results
 from training.report_cases import draw_galleries
@@ -132,11 +134,11 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def train_stage(run: Run, manifest: Manifest) -> None:
-    """Train until the end, going on from last.pt where there is one."""
+def train_stage(run: Run, manifest: Manifest, *, start: Start | None = None) -> None:
+    """Train until the end, going on from last.pt where there is one; `start` is the champion that a candidate has."""
     quiet = not is_first_process()
     with meter("reading", total=len(manifest.split("train")), quiet=quiet) as bar:
-        state = build_state(run.config, manifest, on_read=lambda done: bar.advance())
+        state = build_state(run.config, manifest, start=start, on_read=lambda done: bar.advance())
     last = run.folder / LAST
     if last.is_file():
         state.restore(load_checkpoint(last), path=last)
@@ -153,21 +155,7 @@ def export_run(
     Raises:
         CheckpointError: there is none, or it is damaged. ExportError, ParityError: see `training.export`.
     """
-    path = checkpoint or run.folder / BEST
-    saved = load_checkpoint(path)
-    class_map = ClassMap.from_text(saved.classes, origin=str(path))
-    segmenter = build(run.config.network.name, class_count=len(class_map), options=_offline(run.config))
-    averaged = {
-        name.removeprefix("module."): weights
-        for name, weights in saved.averaged.items()
-        if name != "n_averaged"
-    }
-    try:
-        segmenter.load_state_dict(averaged)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path}: holds another network than {run.folder / CONFIG_FILE} names"
-        ) from error
+    segmenter, class_map = trained_network(run, checkpoint=checkpoint or run.folder / BEST)
     return export_artifact(
         segmenter,
         out=out or run.model,
@@ -178,6 +166,21 @@ def export_run(
         provenance=describe_provenance(run.config, manifest, run=run.folder.resolve().name),
         validation_images=_parity_images(manifest.split("val")),
     )
+
+
+def trained_network(run: Run, *, checkpoint: Path) -> tuple[Segmenter, ClassMap]:
+    """The averaged network of one of a run's checkpoints, and its classes. Raises CheckpointError."""
+    saved = load_checkpoint(checkpoint)
+    class_map = ClassMap.from_text(saved.classes, origin=str(checkpoint))
+    network = run.config.network
+    segmenter = build(network.name, class_count=len(class_map), options=network.structural_options)
+    try:
+        segmenter.load_state_dict(averaged_weights(saved))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{checkpoint}: holds another network than {run.folder / CONFIG_FILE} names"
+        ) from error
+    return segmenter, class_map
 
 
 def finish_run(run: Run, *, manifest: Manifest) -> Path:
@@ -213,11 +216,6 @@ def _parity_images(samples: Sequence[Sample]) -> list[NDArray[np.uint8]]:
             break
         chosen.append(image)
     return chosen
-
-
-def _offline(config: RunConfig) -> dict[str, object]:
-    """The network's options without pretrained weights: a checkpoint replaces them all."""
-    return {name: value for name, value in config.network.options.items() if name != "encoder_weights"}
 
 
 def _differences(before: RunConfig, after: RunConfig) -> list[str]:

@@ -20,7 +20,8 @@ from data.manifest import Manifest
 from data.pixels import PixelStore
 from data.sampling import DefectIndex
 from model.losses import build_loss, effective_number_weights, median_frequency_weights
-from model.segmenter import Segmenter, build
+from model.segmenter import Segmenter
+from training.adapt import Regularizer, Start, build_regularizer, build_segmenter
 from training.checkpoint import Checkpoint, CheckpointError
 from training.config import ConfigError, LossSettings, RunConfig
 from training.device import build_accelerator
@@ -33,7 +34,8 @@ _log: Final = logging.getLogger(__name__)
 @dataclass(slots=True, kw_only=True)
 class TrainingState:
     """A run between two steps. `network` is what is trained (wrapped when several processes share the work),
-    `averaged` is what is validated and exported."""
+    `averaged` is what is validated and exported, `regularizer` is added to the loss to hold a candidate near the
+    champion."""
 
     config: RunConfig
     class_map: ClassMap
@@ -44,6 +46,7 @@ class TrainingState:
     loss: nn.Module
     crops: CropDataset
     validation: PixelStore
+    regularizer: Regularizer | None = None
     schedule: LambdaLR = field(init=False)
     epoch: int = 0
     best_score: float | None = None
@@ -162,18 +165,22 @@ def build_state(
     config: RunConfig,
     manifest: Manifest,
     *,
+    start: Start | None = None,
     on_read: Callable[[int], None] = lambda done: None,
 ) -> TrainingState:
     """Read the data, then make network, loss and optimiser as `config` says; nothing is trained yet.
 
+    Args:
+        start: the champion that a candidate goes on from; a resumed run needs the same one.
+
     Raises:
         ConfigError: this machine cannot do what is asked. DatasetError: a file is in the way, or a split is empty.
-        ValueError: no such network, option or loss.
+        AdaptError: the champion does not fit. ValueError: no such network, option or loss.
     """
     accelerator = build_accelerator(config.compute, accumulate=config.optimizer.accumulate)
     torch.manual_seed(config.seed)
     class_map = manifest.class_map
-    segmenter = build(config.network.name, class_count=len(class_map), options=config.network.options)
+    segmenter = build_segmenter(config, class_names=class_map.names, start=start)
     _check_sizes(config, stride=segmenter.stride)
     segmenter.to(accelerator.device).to(memory_format=torch.channels_last)
     crops = CropDataset(
@@ -182,6 +189,8 @@ def build_state(
         settings=config.crops,
         seed=config.seed,
         cache_mb=config.data.cache_mb,
+        new_samples=start.new_samples if start else frozenset(),
+        new_share=config.adapt.new_share,
         on_done=on_read,
     )
     validation = PixelStore(manifest.split("val"), class_map=class_map, cache_mb=config.data.cache_mb)
@@ -199,6 +208,7 @@ def build_state(
         loss=_build_loss(config.loss, crops.index).to(accelerator.device),
         crops=crops,
         validation=validation,
+        regularizer=build_regularizer(segmenter, config=config, class_names=class_map.names, start=start),
     )
     total_steps = len(state.keys()) // config.optimizer.accumulate
     state.schedule = build_schedule(optimizer, settings=config.optimizer, total_steps=total_steps)

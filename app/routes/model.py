@@ -38,7 +38,10 @@ async def model(service: _Service) -> ModelResponse:
     responses=problem_responses(Unauthorized, Forbidden, Unprocessable, RateLimited, NotReady),
 )
 async def reload(service: _Service) -> ModelResponse:
-    """Open the model file anew, test it, and let it take over between two batches; if it fails, the old one stays."""
+    """Open the model anew, test it, and let it take over between two batches; if it fails, the old one stays.
+
+    It is the model file as it is now, or whichever version of the model store is champion now.
+    """
     return _describe(await service.reload())
 
 
@@ -50,6 +53,7 @@ def _describe(facts: ModelFacts) -> ModelResponse:
         sha256=facts.digest,
         ready=True,
         provider=facts.provider,
+        store_version=facts.store_version,
         format=contract.format,
         created_at=contract.created_at,
         classes=tuple(

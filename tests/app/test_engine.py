@@ -2,10 +2,8 @@
 
 import asyncio
 import gc
-import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.engine import Engine, EngineLimits
+from app.engine import Engine
 from app.errors import NotReady, Overloaded, ServiceError, TimedOut, Unprocessable
 from app.waiting_room import Depth
 from app.worker import BatchFacts, Judged
@@ -22,14 +20,12 @@ from data.masks import encode_labels, read_labels
 from model.artifact import Artifact, ArtifactError, open_artifact
 from model.contract import Decision
 from model.predictor import Prediction, Predictor
-from model.runtime import DEFAULT_OUTPUTS, DeviceError, Output, open_runtime
+from model.runtime import DeviceError
+
+from .machine import CPU, GPU, LIMITS, Machine, guilty, loading, part, running, until
 
 pytestmark = pytest.mark.anyio
 
-CPU, GPU = "CPUExecutionProvider", "CUDAExecutionProvider"
-GUILTY = (1, 2, 3)
-"""A colour that makes a machine fail."""
-LIMITS = EngineLimits()
 MUTED = Decision(weights=(1.0, 0.0, 1.0))
 """No scratch ever."""
 
@@ -50,69 +46,6 @@ def machine(artifact: Artifact) -> "Machine":
     return Machine(artifact)
 
 
-class Machine:
-    """A device under the test's control: the real graph, which can be held up, broken and watched."""
-
-    def __init__(self, artifact: Artifact, *, provider: str = GPU) -> None:
-        self.provider = provider
-        self.artifact = artifact
-        self.batches: list[int] = []
-        self.sizes: set[tuple[int, int]] = set()
-        self.broken = False
-        self._cpu = open_runtime(artifact, device="cpu", threads=1)
-        self._free = threading.Event()
-        self._free.set()
-
-    @property
-    def is_gpu(self) -> bool:
-        return self.provider == GPU
-
-    def open(self) -> Predictor:
-        return Predictor(self, contract=self.artifact.contract, digest=self.artifact.digest)
-
-    def run(
-        self,
-        image_batch: NDArray[np.uint8],
-        *,
-        decision_weights: Sequence[float] | None = None,
-        want: Sequence[Output] = DEFAULT_OUTPUTS,
-    ) -> dict[str, NDArray[Any]]:
-        self.batches.append(len(image_batch))
-        self.sizes.add((image_batch.shape[1], image_batch.shape[2]))
-        assert self._free.wait(30), "held for ever"
-        if self.broken or (image_batch == GUILTY).all(axis=-1).any():
-            raise RuntimeError("CUDA error 719 at /usr/lib/libcuda.so")
-        return self._cpu.run(image_batch, decision_weights=decision_weights, want=want)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """While in here, whatever it is at takes for ever."""
-        self.batches.clear()
-        self.sizes.clear()
-        self._free.clear()
-        try:
-            yield
-        finally:
-            self._free.set()
-
-
-@asynccontextmanager
-async def running(open_predictor: Callable[[], Predictor], **options: Any) -> AsyncIterator[Engine]:
-    engine = Engine(open_predictor, **({"limits": LIMITS} | options))
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.stop(drain_s=30)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Let the loop and the worker go on until something is so."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def busy(engine: Engine, machine: Machine) -> "asyncio.Task[Judged]":
     """A request that a held machine is at, so that all later ones wait."""
     task = asyncio.create_task(engine.predict(part(0, size_hw=(8, 8))))
@@ -128,21 +61,6 @@ async def waiting(engine: Engine, *images: NDArray[np.uint8], **options: Any) ->
         tasks.append(asyncio.create_task(engine.predict(image, **options)))
         await until(lambda before=before: engine.depth.requests > before)
     return tasks
-
-
-def part(number: int, *, size_hw: tuple[int, int] = (32, 40)) -> NDArray[np.uint8]:
-    """Patches of 4 x 4 px in red, blue and grey: another image for each number."""
-    rng = np.random.default_rng(number)
-    colors = np.array([(255, 0, 0), (0, 0, 255), (128, 128, 128)], np.uint8)
-    height, width = size_hw
-    patches = colors[rng.integers(0, 3, (-(-height // 4), -(-width // 4)))]
-    return np.ascontiguousarray(np.repeat(np.repeat(patches, 4, axis=0), 4, axis=1)[:height, :width])
-
-
-def guilty() -> NDArray[np.uint8]:
-    image = part(99)
-    image[5, 5] = GUILTY
-    return image
 
 
 def assert_equal(said: Prediction, expected: Prediction) -> None:
@@ -336,7 +254,7 @@ async def test_the_loop_goes_on_while_the_model_computes_opens_and_stops(machine
         for _ in range(50):
             await asyncio.sleep(0)
 
-    engine = Engine(machine.open, limits=LIMITS)
+    engine = Engine(loading(machine.open), limits=LIMITS)
     with machine.held():
         starting = asyncio.create_task(engine.start())
         await until(lambda: machine.batches)
@@ -357,7 +275,7 @@ async def test_the_loop_goes_on_while_the_model_computes_opens_and_stops(machine
 
 
 async def test_before_the_start_nothing_is_ready_and_after_it_is(machine: Machine) -> None:
-    engine = Engine(machine.open, limits=LIMITS)
+    engine = Engine(loading(machine.open), limits=LIMITS)
     assert (engine.readiness().ready, engine.readiness().provider) == (False, None)
     for refused in (lambda: engine.model, lambda: engine.check_room(1)):
         with pytest.raises(NotReady, match="not loaded yet"):
@@ -392,7 +310,7 @@ async def test_a_model_that_fails_its_self_test_is_never_ready_but_may_be_replac
         assert f"self-test failed on {CPU}" in engine.readiness().reason
         with pytest.raises(NotReady, match="self-test failed"):
             await engine.predict(part(1))
-        await engine.reload(machine.open)
+        await engine.reload(loading(machine.open))
         await engine.reload()  # from the place of the new one
         assert engine.readiness().ready
         await engine.predict(part(1))
@@ -410,7 +328,7 @@ def refuse(error: Exception) -> Callable[[], Predictor]:
 )
 async def test_a_model_that_does_not_open_stops_the_start(error: Exception) -> None:
     with pytest.raises(type(error)):
-        await Engine(refuse(error), limits=LIMITS).start()
+        await Engine(loading(refuse(error)), limits=LIMITS).start()
 
 
 async def test_reloads_under_load_lose_no_request_and_each_answer_names_its_model(artifact: Artifact) -> None:
@@ -440,7 +358,7 @@ async def test_reloads_under_load_lose_no_request_and_each_answer_names_its_mode
     async with running(Machine(artifact).open) as engine:
         clients = [asyncio.create_task(client(number)) for number in range(8)]
         for at in range(10):
-            facts = await engine.reload(openers[at % 2])
+            facts = await engine.reload(loading(openers[at % 2]))
             assert engine.model is facts
             count = len(answered)
             await until(lambda count=count: len(answered) >= count + 16)
@@ -478,7 +396,7 @@ async def test_a_new_model_that_is_no_good_is_refused_and_the_old_one_stays(
     async with running(machine.open) as engine:
         before = engine.model
         with pytest.raises(Unprocessable, match=f"the old one stays: .*{said}") as refused:
-            await engine.reload(lambda: opener(machine.artifact))
+            await engine.reload(loading(lambda: opener(machine.artifact)))
         assert "/secret" not in refused.value.detail
         assert engine.readiness().ready
         assert (await engine.predict(part(1))).model is before
@@ -511,7 +429,7 @@ async def test_the_old_model_is_let_go_of(machine: Machine) -> None:
 
 
 async def test_a_stop_finishes_what_waits_and_takes_nothing_new(machine: Machine) -> None:
-    engine = Engine(machine.open, limits=LIMITS)
+    engine = Engine(loading(machine.open), limits=LIMITS)
     await engine.start()
     with machine.held():
         first = await busy(engine, machine)
@@ -526,7 +444,7 @@ async def test_a_stop_finishes_what_waits_and_takes_nothing_new(machine: Machine
 
 
 async def test_a_stop_gives_up_in_time_on_what_has_not_begun(machine: Machine) -> None:
-    engine = Engine(machine.open, limits=LIMITS)
+    engine = Engine(loading(machine.open), limits=LIMITS)
     await engine.start()
     with machine.held():
         first = await busy(engine, machine)
@@ -539,7 +457,7 @@ async def test_a_stop_gives_up_in_time_on_what_has_not_begun(machine: Machine) -
 
 
 async def test_a_stop_without_a_start_is_none(machine: Machine) -> None:
-    engine = Engine(machine.open, limits=LIMITS)
+    engine = Engine(loading(machine.open), limits=LIMITS)
     await engine.stop(drain_s=30)
     with pytest.raises(ServiceError):
         await engine.predict(part(1))

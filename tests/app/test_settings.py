@@ -57,6 +57,8 @@ def test_a_service_without_a_model_is_refused() -> None:
         pytest.param("request_timeout_s", "0", id="no time at all"),
         pytest.param("batch_wait_ms", "-1", id="a negative wait"),
         pytest.param("rate_per_minute", "-1", id="a negative rate"),
+        pytest.param("watch_model_s", "-1", id="a look into the past"),
+        pytest.param("probation_images", "-1", id="a negative probation"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -64,6 +66,28 @@ def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setenv(f"SEGNET_{name.upper()}", value)
     with pytest.raises(ValidationError, match=name):
         Settings()
+
+
+def test_a_model_may_be_a_version_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGNET_MODEL", "store://champion")
+    monkeypatch.setenv("SEGNET_STORE", "/workspace/models")
+    settings = Settings()
+    assert (settings.model, settings.store) == ("store://champion", Path("/workspace/models"))
+
+
+@pytest.mark.parametrize(
+    ("model", "told", "looks"),
+    [
+        pytest.param("store://champion", None, 2.0, id="a store is followed"),
+        pytest.param("parts.onnx", None, 0.0, id="a file is not"),
+        pytest.param("parts.onnx", 5.0, 5.0, id="a file that is to be"),
+        pytest.param("store://champion", 0.0, 0.0, id="a store that is not to be"),
+    ],
+)
+def test_how_often_to_look_for_a_new_model_depends_on_where_it_is(
+    model: str, told: float | None, looks: float
+) -> None:
+    assert Settings(model=model, watch_model_s=told).look_every_s == looks
 
 
 def test_nobody_may_change_them() -> None:

@@ -235,6 +235,17 @@ def test_verdicts_and_defects_are_counted(metrics: Metrics) -> None:
     assert read["segnet_defects_total{class=pit}"] == 1
 
 
+def test_what_became_of_new_models_is_counted_from_the_start(metrics: Metrics) -> None:
+    metrics.count_model("swapped")
+    metrics.count_model("fell_back")
+    metrics.count_model("swapped")
+    read = samples(metrics)
+    told = {
+        name: read[f"segnet_models_total{{outcome={name}}}"] for name in ("swapped", "refused", "fell_back")
+    }
+    assert told == {"swapped": 2, "refused": 0, "fell_back": 1}
+
+
 def test_the_queue_is_asked_when_the_numbers_are_read(metrics: Metrics) -> None:
     waiting = [3, 700]
     metrics.watch_queue(requests=lambda: waiting[0], pixels=lambda: waiting[1])

@@ -15,6 +15,7 @@ from app.folder.sources import SourceError
 from cli import inspect
 from data.images import encode_png
 from model.recipe import RecipeError
+from model.store import ModelStore
 
 
 @pytest.fixture
@@ -71,6 +72,13 @@ def test_a_folder_becomes_masks_tables_and_a_report(model: Path, parts: Path, tm
     }  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["images"], summary["yield"], summary["defects"]["scratch"]) == (2, 0.5, 2)
+
+
+def test_a_version_of_a_store_inspects(model: Path, parts: Path, tmp_path: Path) -> None:
+    ModelStore(tmp_path / "store").add(model, by="a test")
+    out = tmp_path / "out"
+    segnet_inspect(parts, "--model", "store://v1", "--store", tmp_path / "store", "--out", out)
+    assert [row["verdict"] for row in rows(out)] == ["NG", "OK"]
 
 
 def test_a_recipe_decides(model: Path, parts: Path, tmp_path: Path) -> None:

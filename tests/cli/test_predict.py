@@ -11,6 +11,7 @@ from cli import predict
 from data.images import encode_png, read_image
 from data.masks import read_labels
 from model.runtime import DeviceError
+from model.store import ModelStore
 
 
 @pytest.fixture
@@ -55,6 +56,14 @@ def test_each_image_gets_a_line_a_mask_and_an_overlay(model: Path, tmp_path: Pat
     assert labels.shape == (60, 80)
     assert np.bincount(labels.ravel()).tolist() == [60 * 80 - 192, 192]
     assert read_image(out / "bad one-overlay.jpg").shape == (60, 80, 3)
+
+
+def test_a_version_of_a_store_judges(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ModelStore(tmp_path / "store").add(model, by="a test")
+    monkeypatch.setenv("SEGNET_STORE", str(tmp_path / "store"))
+    bad = write_part(tmp_path / "bad.png", squares=1)
+    result = segnet_predict(bad, "--model", "store://candidate", "--out", tmp_path / "out", "--device", "cpu")
+    assert f"NG  {bad}  1 scratch (96 px)" in result.stdout
 
 
 def test_an_image_that_cannot_be_read_is_named_at_the_end_and_the_others_are_done(

@@ -22,6 +22,7 @@ from app.schemas import BatchPrediction, PngMask, PredictionResponse
 from data.images import encode_png, read_image
 from data.masks import encode_labels
 from model.predictor import Predictor
+from model.store import ModelStore
 
 DEADLINE_S = 60
 
@@ -88,6 +89,7 @@ def serve(model: Path) -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
 
     def start(*arguments: object) -> Process:
+        # The last --model counts.
         started.append(Process("--model", model, "--device", "cpu", "--threads", 1, *arguments))
         return started[-1]
 
@@ -182,6 +184,29 @@ def test_who_has_no_key_is_refused_before_a_byte_of_the_image_is_sent(
     assert '"caller": "line-1"' in service.log
 
 
+def test_the_champion_of_a_store_is_followed_without_a_lost_request(
+    serve: Callable[..., Process], model: Path, tmp_path: Path
+) -> None:
+    """With the settings it has by itself: a look every 2 s."""
+    path = draw(tmp_path / "part.png", size_hw=(60, 80))
+    other = tmp_path / "other.onnx"
+    # One character of the name in its contract: the graph stays, what is told of it changes.
+    other.write_bytes(model.read_bytes().replace(b'"name":"colours"', b'"name":"coloura"'))
+    store = ModelStore(tmp_path / "store")
+    first, second = (store.add(one, by="a test") for one in (model, other))
+    store.promote(first, by="a test", reason="it is the first", expected_champion=None)
+    service = serve("--model", "store://champion", "--store", tmp_path / "store")
+    with Client(service.url) as client:
+        assert (client.model().name, client.model().store_version) == ("colours", "v1")
+        store.promote(second, by="a test", reason="it is better", expected_champion=first)
+        # Each of these would raise if it were refused.
+        _wait_until(lambda: client.predict(path).model.name == "coloura")
+        assert client.model().store_version == "v2"
+        store.roll_back(by="a test", reason="it is not")
+        _wait_until(lambda: client.predict(path).model.name == "colours")
+    assert service.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -191,6 +216,15 @@ def test_who_has_no_key_is_refused_before_a_byte_of_the_image_is_sent(
         (("--device", "cuda", "--require-device"), "error: asked for cuda"),
         (("--recipe", "nowhere.toml"), "error: nowhere.toml: No such file"),
         (("--keys-file", "README.md"), "error: README.md, line "),
+        (("--model", "store://champion"), "error: store://champion is a version in a model store; say where"),
+        (
+            ("--model", "store://v7", "--store", "docs"),
+            "error: no version 'store://v7' in the store; it is empty",
+        ),
+        (
+            ("--model", "store://v7", "--store", "nowhere"),
+            "error: store://v7: there is no model store at nowhere",
+        ),
     ],
 )
 def test_what_cannot_be_served_ends_in_one_line_and_exit_code_1(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cli import show
 from model.artifact import ArtifactError, open_artifact
+from model.store import ModelStore
 
 
 @pytest.fixture
@@ -41,6 +42,11 @@ def test_programs_get_the_contract_without_the_pictures(model: Path) -> None:
     assert told["bytes"] == model.stat().st_size
     assert told["scores"] == artifact.contract.scores
     assert "golden" not in told
+
+
+def test_a_version_of_a_store_is_shown_as_its_file_is(model: Path, tmp_path: Path) -> None:
+    ModelStore(tmp_path / "store").add(model, by="a test")
+    assert segnet_show("store://v1", "--store", tmp_path / "store", "--json") == segnet_show(model, "--json")
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

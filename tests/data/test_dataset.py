@@ -1,6 +1,6 @@
 """A crop is a pure function of its key, shows what it was drawn for, and never shows labels beside their pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +325,67 @@ def test_with_a_paste_share_crops_of_sound_parts_show_defects_of_others_each_tim
     again = CropDataset(samples, class_map=CLASSES, settings=settings, seed=0)[0, 7]
     assert torch.equal(again[0], drawn[7][0])
     assert torch.equal(again[1], drawn[7][1])
+
+
+# New samples beside old ones
+
+
+def write_many(root: Path, count: int) -> list[Sample]:
+    """Samples a0, a1 …; the even ones show a scratch."""
+    scratched = np.zeros((40, 40), np.uint8)
+    scratched[20:24, 5:30] = 1
+    maps = (scratched, np.zeros((40, 40), np.uint8))
+    return [write(root, maps[number % 2], name=f"a{number}") for number in range(count)]
+
+
+def mixed(
+    samples: list[Sample], *, new: Collection[str], share: float | None, policy: str = "balanced"
+) -> CropDataset:
+    settings = CropSettings.model_validate({"crop_px": CROP, "sampling": {"policy": policy}})
+    return CropDataset(
+        samples, class_map=CLASSES, settings=settings, seed=0, new_samples=frozenset(new), new_share=share
+    )
+
+
+@pytest.mark.parametrize("policy", ["balanced", "defects", "uniform"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_so_many_crops_are_of_new_samples_however_few_these_are(
+    tmp_path: Path, share: float, policy: str
+) -> None:
+    crops = mixed(write_many(tmp_path, 8), new=("a6", "a7"), share=share, policy=policy)
+    draws = 400
+    positions = [crops[0, index][2] for index in range(draws)]
+    new = sum(position >= 6 for position in positions) / draws
+    # Four standard deviations of a binomial; none at the ends.
+    assert abs(new - share) <= 4 * (share * (1 - share) / draws) ** 0.5
+    # Within a part the policy holds: at defects alone, the odd samples have none.
+    assert {position % 2 for position in positions} == ({0} if policy == "defects" else {0, 1})
+
+
+def test_a_part_without_defects_is_drawn_evenly(tmp_path: Path) -> None:
+    crops = mixed(write_many(tmp_path, 4), new=("a1", "a3"), share=1.0, policy="defects")
+    assert {crops[0, index][2] for index in range(40)} == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("new", "share"),
+    [
+        pytest.param(("a0",), None, id="no share"),
+        pytest.param((), 0.5, id="nothing new"),
+        pytest.param(("a0", "a1", "a2"), 0.5, id="nothing old"),
+        pytest.param(("elsewhere",), 0.5, id="nothing new among these"),
+    ],
+)
+def test_without_a_mixture_the_crops_are_those_of_the_whole(
+    tmp_path: Path, new: tuple[str, ...], share: float | None
+) -> None:
+    samples = write_many(tmp_path, 3)
+    plain, crops = mixed(samples, new=(), share=None), mixed(samples, new=new, share=share)
+    for index in range(20):
+        for one, two in zip(plain[0, index], crops[0, index], strict=True):
+            assert torch.equal(torch.as_tensor(one), torch.as_tensor(two))
+
+
+def test_the_loss_is_weighted_by_all_samples_whatever_is_drawn(tmp_path: Path) -> None:
+    crops = mixed(write_many(tmp_path, 8), new=("a6", "a7"), share=0.5)
+    assert crops.index.class_images.tolist() == [8, 4, 0]

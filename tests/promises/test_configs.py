@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from model.segmenter import build
-from training.config import read_config
+from training.config import RunConfig, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
@@ -44,7 +44,8 @@ class TestEachConfiguration:
 
     def test_it_is_read_and_named_after_its_file(self, path: Path) -> None:
         config = read_config(path)
-        assert config.name == path.stem
+        # retrain.toml is laid over a champion's configuration, whose name stays.
+        assert config.name == (RunConfig().name if path.stem == "retrain" else path.stem)
         assert config.data.root is None
 
     def test_its_network_can_be_built_and_takes_its_crops_and_tiles(self, path: Path) -> None:

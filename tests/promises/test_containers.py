@@ -153,7 +153,9 @@ class TestCompose:
         assert {"cpus", "mem_limit", "healthcheck", "stop_grace_period"} <= set(api)
         assert api["restart"] == "unless-stopped"
         assert api["build"]["target"] == "serve"
-        assert all(volume.endswith(":ro") for volume in api["volumes"])
+        # The store's history alone is written to: a champion that fails at work is rolled back there.
+        written = [volume for volume in api["volumes"] if not volume.endswith(":ro")]
+        assert written == ["${SEGNET_WORKSPACE:-./workspace}/models:/models"]
 
     def test_without_keys_the_api_answers_this_machine_alone(self) -> None:
         api = services("docker-compose.yml")["api"]
@@ -167,7 +169,7 @@ class TestCompose:
         grace_s = int(services("docker-compose.yml")["api"]["stop_grace_period"].removesuffix("s"))
         assert grace_s > Settings.model_fields["drain_s"].default
 
-    @pytest.mark.parametrize("name", ["inspect", "keys"])
+    @pytest.mark.parametrize("name", ["inspect", "keys", "models", "train", "retrain"])
     def test_a_job_starts_only_when_called_and_reaches_no_network(self, name: str) -> None:
         job = services("docker-compose.yml")[name]
         assert job["profiles"] == ["jobs"]
@@ -175,9 +177,17 @@ class TestCompose:
         assert job["healthcheck"] == {"disable": True}
         assert "restart" not in job
 
+    def test_the_api_serves_the_champion_that_retraining_promotes(self) -> None:
+        found = services("docker-compose.yml")
+        assert found["api"]["environment"]["SEGNET_MODEL"] == "${SEGNET_MODEL:-store://champion}"
+        assert found["retrain"]["entrypoint"] == ["segnet", "retrain"]
+        workspace = "${SEGNET_WORKSPACE:-./workspace}"
+        assert f"{workspace}/models:/models" in found["api"]["volumes"]
+        assert found["retrain"]["volumes"] == [f"{workspace}:/workspace"]
+
     def test_the_gpu_file_asks_for_a_gpu_and_does_without_none(self) -> None:
         gpu = services("docker/compose.gpu.yml")
-        for name in ("api", "inspect"):
+        for name in ("api", "inspect", "train", "retrain"):
             (device,) = gpu[name]["deploy"]["resources"]["reservations"]["devices"]
             assert (device["driver"], "gpu" in device["capabilities"]) == ("nvidia", True)
         assert gpu["api"]["environment"]["SEGNET_REQUIRE_DEVICE"] == "true"

@@ -117,6 +117,14 @@ def test_defects_are_counted_by_region(judged: Evaluation) -> None:
     assert (first.true_regions, first.missed_regions, first.false_regions) == (2, 1, 0)
 
 
+def test_each_image_tells_what_was_found_of_the_classes_in_its_truth(judged: Evaluation) -> None:
+    assert [row.found_by_class for row in judged.rows] == [
+        {"scratch": (1, 1), "pit": (0, 1)},
+        {},
+        {"pit": (0, 1)},
+    ]
+
+
 def test_background_has_masks_but_no_defects_to_find(judged: Evaluation) -> None:
     background = judged.scores["classes"]["background"]
     assert background["iou"] == pytest.approx(52 / 57)
@@ -179,6 +187,8 @@ def test_scores_fit_into_a_contract_and_an_evaluation_into_a_file(judged: Evalua
 def test_rows_as_a_table_name_the_verdict(judged: Evaluation) -> None:
     lines = judged.rows_csv().splitlines()
     assert lines[0].startswith("name,verdict,group,is_ng,called_ng,margin")
+    assert lines[1].endswith(",scratch 1 of 1; pit 0 of 1")
+    assert lines[2].endswith(",")
     assert lines[3].startswith("part2,escape,tile1,True,False,")
 
 

@@ -193,7 +193,9 @@ def test_defects_are_found_by_region(
 def test_the_wrong_class_on_a_true_defect_is_a_false_alarm_of_that_class_alone() -> None:
     defects = DefectCounts(CLASSES)
     counted = defects.add(TWO_DEFECTS, np.where(TWO_DEFECTS == 2, 1, TWO_DEFECTS).astype(np.uint8))
-    assert counted == ImageDefects(true=2, missed=0, predicted=2, false=0)
+    assert counted == ImageDefects(
+        true=2, missed=0, predicted=2, false=0, found_by_class={1: (1, 1), 2: (0, 1)}
+    )
     assert (defects.false_alarms_per_image(1), defects.false_alarms_per_image(2)) == (1.0, 0.0)
 
 
@@ -209,12 +211,15 @@ def test_a_region_is_found_from_a_tenth_of_it_on(covered_px: int, found: bool) -
 def test_regions_too_small_to_count_neither_find_nor_alarm_and_true_ones_always_count() -> None:
     defects = DefectCounts(CLASSES, min_area_px=2)
     counted = defects.add(grid("10002"), grid("10100"))
-    assert counted == ImageDefects(true=2, missed=2, predicted=0, false=0)
+    assert counted == ImageDefects(
+        true=2, missed=2, predicted=0, false=0, found_by_class={1: (0, 1), 2: (0, 1)}
+    )
 
 
 def test_what_is_predicted_where_truth_is_ignored_is_nobodys_alarm() -> None:
     defects = DefectCounts(CLASSES)
-    assert defects.add(grid("xxx00"), grid("11100")) == ImageDefects(true=0, missed=0, predicted=0, false=0)
+    counted = defects.add(grid("xxx00"), grid("11100"))
+    assert counted == ImageDefects(true=0, missed=0, predicted=0, false=0, found_by_class={})
     assert defects.recall() is None
 
 

@@ -8,33 +8,15 @@ import httpx
 import pytest
 
 from data.files import write_atomically
-from data.masks import encode_labels, read_labels
-from model.contract import Decision
 from model.predictor import Predictor
 
-from ...model.conftest import CLASSES, make_contract, make_model
+from ..models import FOUND, blind_model, sighted_model
 from .conftest import Running
 
 pytestmark = pytest.mark.anyio
 
 SWAPS: Final = 50
 CLIENTS: Final = 6
-FOUND: Final = {"sighted": {"scratch": 96, "pit": 196}, "blind": {"pit": 196}}
-"""Defects of `part` by class, in px, and by model: 100 and 200 px that lose their 4 corners each."""
-
-
-def sighted_model() -> bytes:
-    """Finds red and blue."""
-    return make_model(name="sighted")
-
-
-def blind_model() -> bytes:
-    """Gives scratches no weight, so that red passes for background, in its golden sample too."""
-    golden = make_contract().golden
-    labels = read_labels(golden.labels_png, class_count=len(CLASSES))
-    labels[labels == 1] = 0
-    golden = golden.model_copy(update={"labels_png": encode_labels(labels, CLASSES)})
-    return make_model(name="blind", decision=Decision(weights=(1.0, 0.0, 1.0)), golden=golden)
 
 
 async def test_fifty_swaps_under_load_lose_nothing_and_mix_nothing(

@@ -1,0 +1,71 @@
+"""A candidate, from a champion and labelled images to a calibrated model file with all that the next round needs."""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from data.dataset import CropDataset
+from data.files import write_atomically
+from data.manifest import Manifest
+from training.adapt import Start, matched_fisher
+from training.checkpoint import BEST
+from training.ewc import FISHER_FILE, add_online, compute_fisher, save_fisher
+from training.export import restamp
+from training.network_file import NETWORK_FILE, write_network
+from training.report import METRICS_FILE, REPORT_FILE
+from training.run import CONFIG_FILE, Run, export_run, finish_run, train_stage, trained_network
+
+#: Crops that a Fisher information is measured on: 20 s on two cores, and its large entries repeat within some percent.
+_FISHER_CROPS: Final = 256
+#: What a version in the store carries besides its model file, where a run has it.
+_KEPT: Final = (CONFIG_FILE, METRICS_FILE, REPORT_FILE, NETWORK_FILE, FISHER_FILE)
+
+
+def make_candidate(run: Run, manifest: Manifest, *, start: Start | None) -> None:
+    """Train, export, calibrate on val and report, in the run's folder; a job that was cut off goes on after its last
+    epoch, one that is done does nothing.
+
+    Raises:
+        ValueError family: as `training.run` does; what was finished stays.
+    """
+    if (run.folder / FISHER_FILE).is_file():
+        return
+    write_atomically(run.folder / CONFIG_FILE, run.config.to_toml().encode())
+    if not (run.folder / METRICS_FILE).is_file():
+        train_stage(run, manifest, start=start)
+        artifact = export_run(run, manifest=manifest)
+        restamp(run.model, contract=artifact.contract.model_copy(update={"version": run.folder.name}))
+        finish_run(run, manifest=manifest)
+    keep_for_retraining(run, manifest, start=start)
+
+
+def keep_for_retraining(run: Run, manifest: Manifest, *, start: Start | None = None) -> None:
+    """Write network.pt and fisher.pt beside a trained model: what the next candidate goes on from.
+
+    Of a candidate the Fisher information is that of all rounds together (`training.ewc.add_online`).
+
+    Raises:
+        CheckpointError: the run has no checkpoint. DatasetError: a training image cannot be read.
+    """
+    write_network(run.folder / BEST)
+    segmenter, class_map = trained_network(run, checkpoint=run.folder / BEST)
+    crops = CropDataset(
+        manifest.split("train"),
+        class_map=class_map,
+        settings=run.config.crops,
+        seed=run.config.seed,
+        cache_mb=run.config.data.cache_mb,
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fisher = compute_fisher(segmenter, crops, crops=_FISHER_CROPS, device=device, seed=run.config.seed)
+    if start is not None and start.fisher is not None:
+        before = matched_fisher(start, segmenter=segmenter, class_names=class_map.names)
+        fisher = add_online(before, fisher)
+    save_fisher(run.folder / FISHER_FILE, fisher)
+
+
+def kept_files(folder: Path) -> dict[str, Path]:
+    """The files of a run that its version in the store carries along, by name: those that are there."""
+    return {name: folder / name for name in _KEPT if (folder / name).is_file()}
+

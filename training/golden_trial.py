@@ -1,0 +1,74 @@
+"""Champion and candidate on the same golden images, each as it would serve, and what the gate says of it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+from data.golden import GOLDEN_SPLIT
+from data.images import read_image
+from data.manifest import Manifest
+from model.predictor import Predictor
+from training.evaluate import evaluate
+from training.export import restamp
+from training.gate import GateResult, judge
+from training.gate_report import GATE_FILE, GATE_REPORT_FILE, Judged, read_gate, write_gate_report
+from training.gate_settings import GateSettings
+from training.latency import compare_latency
+from training.relabel import Relabelled, widened
+
+#: What a trial leaves in its folder.
+GATE_FILES: Final = (GATE_FILE, GATE_REPORT_FILE)
+#: The name under which a model file keeps its scores on the golden set.
+GOLDEN_SCORES: Final = "golden"
+_TIMED_IMAGES: Final = 8
+
+
+def try_on_golden(
+    candidate: Path,
+    *,
+    champion: Path,
+    labels: tuple[str, str],
+    golden: Manifest,
+    settings: GateSettings,
+    folder: Path,
+) -> GateResult:
+    """Judge both model files on the golden images, write gate.json and gate.html, stamp the candidate's scores.
+
+    A trial whose gate.json is there is not held again, unless the gate asks for something else now.
+
+    Args:
+        labels: what people call champion and candidate.
+
+    Raises:
+        ArtifactError: no model file. PairError: classes of one name and two roles. DatasetError: a broken image.
+    """
+    said = read_gate(folder / GATE_FILE)
+    if said is not None and said.settings == settings:
+        return said
+    models = Predictor.open(champion), Predictor.open(candidate)
+    class_map = widened(golden.class_map, *(model.contract.classes for model in models))
+    manifest = dataclasses.replace(golden, class_map=class_map)
+    judged = [
+        Judged(
+            label=label,
+            model=(relabelled := Relabelled(model, class_map)),
+            digest=model.digest,
+            evaluation=evaluate(relabelled, manifest, split=GOLDEN_SPLIT),
+        )
+        for label, model in zip(labels, models, strict=True)
+    ]
+    timed = [read_image(sample.image) for sample in golden.split(GOLDEN_SPLIT)[:_TIMED_IMAGES]]
+    before, after = judged
+    result = judge(
+        before.evaluation,
+        after.evaluation,
+        champion_contract=models[0].contract,
+        candidate_contract=models[1].contract,
+        latency_ms=compare_latency(*models, images=timed),
+        settings=settings,
+    )
+    scores = {**models[1].contract.scores, GOLDEN_SCORES: after.evaluation.scores}
+    restamp(candidate, contract=models[1].contract.model_copy(update={"scores": scores}))
+    # Last, as gate.json says that all of it is done.
+    write_gate_report(folder, result, champion=before, candidate=after, manifest=manifest)
+    return result

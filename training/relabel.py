@@ -1,0 +1,78 @@
+"""Models that know different classes, judged on one set of labels: mapped by name onto a class map that holds all."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import ClassMap, ClassSpec
+from model.contract import Contract, Decision
+from model.predictor import Prediction
+from training.evaluate import Predicts
+from training.labelled import PairError
+
+
+class Relabelled:
+    """A model that answers in the ids of a wider class map; `training.evaluate` takes it for any other.
+
+    To judge two models on a golden set, give the set and both models the same classes:
+
+        class_map = widened(golden.class_map, champion.contract.classes, candidate.contract.classes)
+        manifest = dataclasses.replace(golden, class_map=class_map)
+        evaluate(Relabelled(champion, class_map), manifest)
+
+    The model decides what it decided before: a class that it does not know has probability 0, whatever its weight.
+    """
+
+    def __init__(self, model: Predicts, class_map: ClassMap) -> None:
+        """Raises PairError: a class of the model is not in the map, or is a defect in one and none in the other."""
+        own = model.contract.classes
+        missing = [name for name in own.names if name not in class_map.names]
+        if missing:
+            raise PairError(
+                f"the model's classes {', '.join(missing)} are not among {', '.join(class_map.names)}; "
+                "widen these with the model's classes first (training.relabel.widened)"
+            )
+        for spec in own.classes:
+            _check_role(class_map.classes[class_map.index_of(spec.name)], spec)
+        self._model = model
+        self._ids = np.array([class_map.index_of(name) for name in own.names], np.uint8)
+        weights = np.ones(len(class_map))
+        weights[self._ids] = model.contract.decision.weights
+        decision = Decision(weights=tuple(weights.tolist()), min_area_px=model.contract.decision.min_area_px)
+        self._contract = model.contract.model_copy(update={"classes": class_map, "decision": decision})
+
+    @property
+    def contract(self) -> Contract:
+        """The model's, in the wider classes. Its golden sample keeps the model's own ids."""
+        return self._contract
+
+    def predict(self, image: NDArray[np.uint8], *, want_probabilities: bool = False) -> Prediction:
+        """uint8 RGB [height, width, 3] -> what the model says, in the wider classes."""
+        said = self._model.predict(image, want_probabilities=want_probabilities)
+        probabilities = None
+        if said.probabilities is not None:
+            probabilities = np.zeros((len(self._contract.classes), *said.labels.shape), np.float32)
+            probabilities[self._ids] = said.probabilities
+        return Prediction(
+            labels=self._ids[said.labels], confidence=said.confidence, probabilities=probabilities
+        )
+
+
+def widened(first: ClassMap, *others: ClassMap) -> ClassMap:
+    """The classes of `first` as they are, then what the others know besides, in their order.
+
+    Raises:
+        PairError: a class is a defect in one map and none in another, so that no verdict would mean the same.
+        ValueError: more classes than a mask can hold.
+    """
+    known = {spec.name: spec for spec in first.classes}
+    for spec in (spec for class_map in others for spec in class_map.classes):
+        _check_role(known.setdefault(spec.name, spec), spec)
+    return ClassMap(classes=tuple(known.values()))
+
+
+def _check_role(known: ClassSpec, other: ClassSpec) -> None:
+    if known.role != other.role:
+        raise PairError(
+            f"the class {known.name!r} is {known.role} in one and {other.role} in another; a part's verdict hangs on "
+            "it: give it one role in every classes.txt and train anew"
+        )
