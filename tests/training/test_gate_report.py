@@ -236,8 +236,25 @@ def test_each_answer_is_drawn_over_the_image(tmp_path: Path) -> None:
 
 
 def test_a_large_image_is_shown_around_what_the_losing_model_got_wrong(tmp_path: Path) -> None:
-    worse, _ = changes(tmp_path, size_hw=(700, 1000), per_kind=1)
-    assert read_image(base64.b64decode(worse.cases[0].truth.partition(",")[2])).shape[:2] == (420, 420)
+    # The other model and the truth show nothing there, so that all of the image would be seen: 420 x 294.
+    worse, better = changes(tmp_path, size_hw=(700, 1000))
+    for case, name in ((worse.cases[1], "alarmed"), (better.cases[1], "calmed")):
+        assert case.name == name
+        assert read_image(base64.b64decode(case.truth.partition(",")[2])).shape[:2] == (420, 420)
+
+
+@pytest.mark.parametrize(("iou", "changed"), [(0.97, 0), (0.94, 1)])
+def test_a_mask_that_hardly_moved_has_not_changed(tmp_path: Path, iou: float, changed: int) -> None:
+    manifest = golden_set(tmp_path)
+    champion, _ = both(manifest)
+    first, *rest = champion.evaluation.rows
+    moved = champion.evaluation.model_copy(
+        update={"rows": (first.model_copy(update={"mean_defect_iou": iou}), *rest)}
+    )
+    worse, _ = draw_changes(
+        manifest, models=(champion.model, champion.model), evaluations=(champion.evaluation, moved)
+    )
+    assert worse.title == f"Got worse: {changed} of 8 images"
 
 
 def test_the_result_stands_beside_the_page_and_is_read_again(written: tuple[Path, GateResult]) -> None:
