@@ -21,9 +21,15 @@ async def unless_gone(request: Request, work: Coroutine[None, None, _Result]) ->
     """
     task = asyncio.current_task()
     assert task is not None
+    is_over = False
+
+    def stop(watch: asyncio.Future[None]) -> None:
+        if not (is_over or watch.cancelled()):
+            task.cancel()
+
+    # The work goes on in this very task: one of its own would cost more than all the rest of this.
     watch = asyncio.ensure_future(_until_gone(request))
-    # In this task and not in one of its own, which would cost as much as all the rest of this.
-    watch.add_done_callback(lambda watch: watch.cancelled() or task.cancel())
+    watch.add_done_callback(stop)
     try:
         return await work
     except asyncio.CancelledError:
@@ -31,6 +37,7 @@ async def unless_gone(request: Request, work: Coroutine[None, None, _Result]) ->
             raise ClientGone from None
         raise
     finally:
+        is_over = True
         watch.cancel()
 
 

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 _PATIENCE_S: Final = 2.0
 _REST_S: Final = 0.01
-"""Between two writings. A thread that woke for each line would take the interpreter from the event loop as often."""
+"""Between two writings, unless something is wrong. A thread that woke for each line would stop the loop as often."""
 
 
 class BackgroundHandler(logging.Handler):
@@ -24,6 +24,7 @@ class BackgroundHandler(logging.Handler):
         self._stream = stream
         self._waiting: queue.Queue[str] = queue.Queue(most)
         self._lost = 0
+        self._hurry = threading.Event()
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -34,6 +35,8 @@ class BackgroundHandler(logging.Handler):
             self._waiting.put_nowait(line)
         except queue.Full:
             self._lost += 1
+        if record.levelno >= logging.WARNING:
+            self._hurry.set()
 
     def flush(self) -> None:
         """Wait until all is written, two seconds at most."""
@@ -65,4 +68,5 @@ class BackgroundHandler(logging.Handler):
                 self._stream.flush()
             for _ in lines:
                 self._waiting.task_done()
-            time.sleep(_REST_S)
+            self._hurry.wait(_REST_S)
+            self._hurry.clear()

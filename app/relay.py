@@ -19,7 +19,8 @@ from app.waiting_room import Ticket
 from app.worker import Judged
 from model.contract import Decision
 
-_CORES: Final = os.cpu_count() or 1
+_THREADS: Final = max(1, (os.cpu_count() or 1) // 2)
+"""Of each kind, so that both together are as many as there are cores: more would fight for the interpreter's lock."""
 
 
 class Relay:
@@ -27,8 +28,8 @@ class Relay:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.decoding = ThreadPoolExecutor(_CORES, "decode")
-        self.finishing = ThreadPoolExecutor(_CORES, "finish")
+        self.decoding = ThreadPoolExecutor(_THREADS, "decode")
+        self.finishing = ThreadPoolExecutor(_THREADS, "finish")
 
     async def run(
         self,

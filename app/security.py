@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 from fastapi import FastAPI, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api_keys import ApiKey, KeyRing
@@ -44,6 +43,8 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_RAW_HEADERS: Final = {name.lower().encode(): value.encode() for name, value in _HEADERS.items()}
+"""As they go over the wire: ASGI has names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,13 @@ class Guard:
         return key
 
 
+async def admit(request: Request, *, scope: KeyScope) -> ApiKey | None:
+    """Let a request in by the key in its headers; the key's name goes into the log as `caller`. Raises as `Guard`."""
+    return _admit(request, await _BEARER(request), await _HEADER(request), scope=scope)
+
+
 def require(scope: KeyScope) -> Callable[..., Awaitable[ApiKey | None]]:
-    """The dependency of a route that needs a scope; it yields the key, whose name goes into the log as `caller`.
+    """The dependency of a route that needs a scope: `admit`, in a form that the OpenAPI document shows.
 
     FastAPI reads a body that is declared as a parameter before any dependency runs. A route that takes images
     declares `request: Request` and reads by `app.uploads`, so that nobody uploads without a key.
@@ -93,10 +99,7 @@ def require(scope: KeyScope) -> Callable[..., Awaitable[ApiKey | None]]:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
         header: Annotated[str | None, Security(_HEADER)],
     ) -> ApiKey | None:
-        guard: Guard = request.app.state.guard
-        key = guard.admit(bearer.credentials if bearer else header, scope=scope)
-        request.state.caller = None if key is None else key.name
-        return key
+        return _admit(request, bearer, header, scope=scope)
 
     return admit
 
@@ -129,13 +132,25 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                # Only the page's own files have an ETag: they may be kept, if asked about. Answers may not.
-                headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
+                own = [(name, value) for name, value in message["headers"] if name not in _RAW_HEADERS]
+                names = {name for name, _ in own}
+                message["headers"] = [*own, *_RAW_HEADERS.items()]
+                if b"cache-control" not in names:
+                    # Only the page's own files have an ETag: they may be kept, if asked about. Answers may not.
+                    caching = b"no-cache" if b"etag" in names else b"no-store"
+                    message["headers"].append((b"cache-control", caching))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _admit(
+    request: Request, bearer: HTTPAuthorizationCredentials | None, header: str | None, *, scope: KeyScope
+) -> ApiKey | None:
+    guard: Guard = request.app.state.guard
+    key = guard.admit(bearer.credentials if bearer else header, scope=scope)
+    request.state.caller = None if key is None else key.name
+    return key
 
 
 def _is_loopback(host: str) -> bool:

@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(
         10.0,
         gt=0,
-        description="Seconds of waiting, by the speed so far, beyond which a request is refused with 503.",
+        description="Seconds of waiting, by the speed so far, beyond which a request is refused with 503; less in a "
+        "flood.",
     )
     request_timeout_s: float = Field(
         30.0, gt=0, description="Seconds from a decoded image to its answer, or 504."

@@ -130,7 +130,7 @@ class Worker:
     def _answer(self, batch: list[Ticket], *, loaded: LoadedModel) -> None:
         """Judge a batch; where it fails each image is judged alone, so that only the guilty one gets the error."""
         try:
-            facts = self._judge(batch, loaded=loaded)
+            answers, facts = self._judge(batch, loaded=loaded)
         except Exception as error:  # foreign code: CUDA, OpenVINO, a graph that we did not write
             if len(batch) > 1:
                 for ticket in batch:
@@ -140,6 +140,8 @@ class Worker:
             else:
                 self._find_fault(batch[0], loaded=loaded, error=error)
         else:
+            for ticket, answer in zip(batch, answers, strict=True):
+                ticket.answer.set_result(answer)
             loaded.count(facts.images)
             self._on_batch(facts)
 
@@ -149,10 +151,13 @@ class Worker:
         If it can, the new one is at fault. If not, a device that was lost must not go on saying that it is ready.
         """
         old = loaded.old
-        if old is not None and self._is_judged(ticket, by=old):
+        answer = None if old is None else self._judge_again(ticket, by=old)
+        if old is not None and answer is not None:
             _log.warning("an error that the image does not explain", exc_info=error)
             reason = f"it failed at one of its first images, which the model before it judged: {why(error)}"
             self._fall_back(loaded, old=old, reason=reason)
+            # Not before: who has his answer and asks which model there is must hear of the one that gave it.
+            ticket.answer.set_result(answer)
             return
         ticket.answer.set_exception(error)
         trouble = loaded.test_again()
@@ -163,13 +168,14 @@ class Worker:
         else:
             loaded.trouble = trouble
 
-    def _is_judged(self, ticket: Ticket, *, by: LoadedModel) -> bool:
+    def _judge_again(self, ticket: Ticket, *, by: LoadedModel) -> Judged | None:
+        """What another model says; None where it fails, too."""
         try:
-            facts = self._judge([ticket], loaded=by)
+            (answer,), facts = self._judge([ticket], loaded=by)
         except Exception:  # as foreign as the one that brought us here
-            return False
+            return None
         self._on_batch(facts)
-        return True
+        return answer
 
     def _fall_back(self, loaded: LoadedModel, *, old: LoadedModel, reason: str) -> None:
         was_at_work = self.use(old, instead_of=loaded)
@@ -179,7 +185,7 @@ class Worker:
             _log.error("the model before %s is back: %s", loaded.facts.contract.name, reason)
             self._on_fall_back(FallBack(loaded.facts, old.facts, reason))
 
-    def _judge(self, batch: list[Ticket], *, loaded: LoadedModel) -> BatchFacts:
+    def _judge(self, batch: list[Ticket], *, loaded: LoadedModel) -> tuple[list[Judged], BatchFacts]:
         began_s = time.perf_counter()
         predictions = loaded.predictor.predict_batch(
             [ticket.image for ticket in batch],
@@ -189,7 +195,13 @@ class Worker:
         busy_s = time.perf_counter() - began_s
         pixels = sum(ticket.pixels for ticket in batch)
         self._room.note_speed(pixels, busy_s=busy_s)
-        for ticket, prediction in zip(batch, predictions, strict=True):
-            queue_ms = 1000 * (began_s - ticket.entered_s)
-            ticket.answer.set_result(Judged(prediction, loaded.facts, queue_ms, inference_ms=1000 * busy_s))
-        return BatchFacts(images=len(batch), pixels=pixels, inference_ms=1000 * busy_s)
+        answers = [
+            Judged(
+                prediction,
+                loaded.facts,
+                queue_ms=1000 * (began_s - ticket.entered_s),
+                inference_ms=1000 * busy_s,
+            )
+            for ticket, prediction in zip(batch, predictions, strict=True)
+        ]
+        return answers, BatchFacts(images=len(batch), pixels=pixels, inference_ms=1000 * busy_s)

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from app.archives import ArchiveLimits, Member
 from app.batches import judge_all
 from app.bodies import FORM_BYTES, IMAGE_BODY, IMAGES_BODY, open_many, read_one
+from app.direct_route import DirectRoute
 from app.disconnects import ClientGone, unless_gone
 from app.errors import (
     BadRequest,
@@ -83,7 +84,6 @@ def predictions_router(settings: Settings) -> APIRouter:
         responses=_PROBLEMS,
     )
 
-    @router.post("", responses=_ONE, openapi_extra=IMAGE_BODY, max_body_size=settings.max_bytes + FORM_BYTES)
     async def predict(
         request: Request,
         query: Annotated[PredictionQuery, Query()],
@@ -106,6 +106,16 @@ def predictions_router(settings: Settings) -> APIRouter:
         except ClientGone:
             # Nobody is there to get it; this is what nginx calls it in its log.
             return Response(status_code=499)
+
+    router.add_api_route(
+        "",
+        predict,
+        methods=["POST"],
+        responses=_ONE,
+        openapi_extra=IMAGE_BODY,
+        max_body_size=settings.max_bytes + FORM_BYTES,
+        route_class_override=DirectRoute,
+    )
 
     async def members(
         request: Request,

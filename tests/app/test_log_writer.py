@@ -54,3 +54,24 @@ def test_all_is_written_when_it_is_closed() -> None:
         log(handler, str(number))
     handler.close()
     assert pipe.lines == [str(number) for number in range(1000)]
+
+
+def test_lines_that_wait_are_written_together() -> None:
+    class Counting(Pipe):
+        writings = 0
+
+        def write(self, text: str) -> int:
+            self.writings += 1
+            return super().write(text)
+
+    pipe = Counting()
+    handler = BackgroundHandler(pipe)
+    log(handler, "first")
+    while handler._waiting.qsize():  # the writer has it, and waits
+        pass
+    for number in range(10):
+        log(handler, str(number))
+    pipe.is_read.set()
+    handler.close()
+    assert pipe.lines == ["first", *map(str, range(10))]
+    assert pipe.writings == 2

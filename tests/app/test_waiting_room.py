@@ -1,6 +1,7 @@
 """The waiting room: bounded, in order, and honest about when to come again."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -169,3 +170,46 @@ def test_when_all_have_left_while_more_was_hoped_for_the_batch_is_empty() -> Non
     waiting = room(only)
     waiting.leave(only)
     assert waiting.take(budget_px=300, gather_s=60) == []
+
+
+def flooded(*, px_per_s: float) -> WaitingRoom:
+    """Of three images of 100 px judged in 0.3 s, five came for each; twelve wait."""
+    waiting = room(waiting_pixels=100_000)
+    waiting.note_speed(100, busy_s=100 / px_per_s)
+    for _ in range(3):
+        for _ in range(5):
+            waiting.check(1)
+            waiting.enter(ticket(100))
+        waiting.take(budget_px=100, gather_s=0)
+        time.sleep(0.1)
+        waiting.finish()
+    assert waiting.depth.requests == 12
+    return waiting
+
+
+def test_in_a_flood_nobody_waits_for_more_than_one_and_a_half_images() -> None:
+    """At 1000 px/s an image of 100 px takes 0.1 s, so 0.15 s may pass; one of 2000 px may wait for 3 s."""
+    waiting = flooded(px_per_s=1000)
+    with pytest.raises(Overloaded) as refused:
+        waiting.enter(ticket(100))
+    # 1200 px wait and 150 may: 1050 px take 1.05 s.
+    assert refused.value.headers == {"Retry-After": "2"}
+    waiting.enter(ticket(2000))
+
+
+def test_in_a_flood_who_waited_too_long_is_sent_away_but_for_the_last() -> None:
+    waiting = flooded(px_per_s=1e9)
+    late = list(waiting._line)  # for 0.1 s at least; 0.02 s are granted to everybody
+    assert waiting.take(budget_px=1000, gather_s=0) == late[-1:]
+    for one in late[:-1]:
+        with pytest.raises(Overloaded, match=r"1 images of 0\.0 megapixels wait already"):
+            one.answer.result(timeout=0)
+    assert waiting.depth == Depth(requests=0, pixels=0)
+
+
+def test_when_a_flood_is_over_one_may_wait_for_long_again() -> None:
+    waiting = flooded(px_per_s=1000)
+    waiting.take(budget_px=100, gather_s=0)
+    waiting.finish()
+    for _ in range(50):
+        waiting.enter(ticket(100))

@@ -142,14 +142,14 @@ def test_a_file_over_the_limit_has_its_problem_and_the_others_are_judged(serve: 
 def test_an_image_of_a_batch_waits_while_the_engine_is_busy(
     client: TestClient, part: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict, refusals = Engine.predict, [1, 1]
+    enter, refusals = Engine.enter, [1, 1]
 
-    async def busy_at_first(self: Engine, *args: Any, **options: Any) -> Any:
+    def busy_at_first(self: Engine, *args: Any, **options: Any) -> Any:
         if refusals:
             raise Overloaded("busy", retry_after_s=refusals.pop())
-        return await predict(self, *args, **options)
+        return enter(self, *args, **options)
 
-    monkeypatch.setattr(Engine, "predict", busy_at_first)
+    monkeypatch.setattr(Engine, "enter", busy_at_first)
     lines, _ = ask(client, content=zipped({"part.png": part}))
     assert lines["part.png"]["prediction"]["verdict"] == "NG"
     assert refusals == []
