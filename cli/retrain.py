@@ -93,5 +93,5 @@ def _tell(outcome: "Outcome", *, if_new: int) -> None:
     for finding in result.findings:
         console.print(f"  {finding.verdict:>7}  {finding.text}")
     console.print(f"report: {outcome.job.folder / 'gate.html'}")
-    if not outcome.promoted and result.verdict == "needs a person":
+    if not outcome.promoted and result.verdict != "refuse":
         console.print(f"next: look at it, then segnet models promote {label} --reason …, or leave it")

@@ -14,12 +14,13 @@ from training.ewc import FISHER_FILE, add_online, compute_fisher, save_fisher
 from training.export import restamp
 from training.network_file import NETWORK_FILE, write_network
 from training.report import METRICS_FILE, REPORT_FILE
+from training.retrain_config import BASE_FILE
 from training.run import CONFIG_FILE, Run, export_run, finish_run, train_stage, trained_network
 
 #: Crops that a Fisher information is measured on: 20 s on two cores, and its large entries repeat within some percent.
 _FISHER_CROPS: Final = 256
 #: What a version in the store carries besides its model file, where a run has it.
-_KEPT: Final = (CONFIG_FILE, METRICS_FILE, REPORT_FILE, NETWORK_FILE, FISHER_FILE)
+_KEPT: Final = (CONFIG_FILE, BASE_FILE, METRICS_FILE, REPORT_FILE, NETWORK_FILE, FISHER_FILE)
 
 
 def make_candidate(run: Run, manifest: Manifest, *, start: Start | None) -> None:
@@ -68,4 +69,3 @@ def keep_for_retraining(run: Run, manifest: Manifest, *, start: Start | None = N
 def kept_files(folder: Path) -> dict[str, Path]:
     """The files of a run that its version in the store carries along, by name: those that are there."""
     return {name: folder / name for name in _KEPT if (folder / name).is_file()}
-

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from data.files import write_atomically
 from data.golden import open_golden
 from data.inbox import TakenIn, count_new, take_in
 from data.locks import exclusive_lock
@@ -23,7 +24,7 @@ from training.gate import GateResult
 from training.gate_settings import GateSettings
 from training.golden_trial import GATE_FILES, try_on_golden
 from training.network_file import NETWORK_FILE
-from training.retrain_config import candidate_config
+from training.retrain_config import BASE_FILE, candidate_config
 from training.retrain_job import Job, is_unfinished
 from training.run import CONFIG_FILE, MODEL_FILE, Run
 
@@ -99,8 +100,9 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
         cut_off = is_unfinished(workspace.runs, champion=champion, snapshot=datasets.latest())
         if new_labels < request.if_new and not cut_off:
             return Outcome(new_labels=new_labels)
+        base = store.attachment(champion, BASE_FILE) or _needed(store, champion, CONFIG_FILE)
         config = candidate_config(
-            _needed(store, champion, CONFIG_FILE),
+            base,
             overlay=request.overlay,
             strategy=request.strategy,
             overrides=request.overrides,
@@ -122,6 +124,7 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
         # Not the one that serves, if that came out of this very job.
         champion = store.resolve(job.record.champion)
         run = Run(job.folder, config)
+        write_atomically(job.folder / BASE_FILE, base.read_bytes())
         make_candidate(
             run,
             datasets.manifest(snapshot),

@@ -12,6 +12,9 @@ from training.gate_settings import GateSettings
 
 #: In a workspace: the settings that its retraining lays over the champion's.
 RETRAIN_FILE: Final = "retrain.toml"
+#: In a candidate's folder: the configuration that the line's first champion was trained with. It goes from champion to
+#: champion, so that what one retraining lays over it is not there for the next.
+BASE_FILE: Final = "base.toml"
 
 
 def read_overlay(path: Path) -> tuple[dict[str, Any], GateSettings]:
@@ -43,17 +46,19 @@ def candidate_config(
     """The configuration of a candidate.
 
     Args:
-        champion: config.toml of the champion's run; its network, crops, loss and decision stay.
+        champion: base.toml of the champion, or config.toml of the first one; its network, crops and loss stay.
         overlay: settings that retraining changes, such as [schedule] and [optimizer]; a network trained from scratch
             keeps the champion's own, as it has everything to learn again.
-        strategy: of `training.config.AdaptSettings`; None: the overlay's.
+        strategy: of `training.config.AdaptSettings`; None: the overlay's, or fine_tune.
         overrides: `key.path=value`, laid over all.
 
     Raises:
         ConfigError: an unknown key, or a value that does not fit.
     """
     tree = tomllib.loads(champion.read_text(encoding="utf-8"))
-    adapt = {**overlay.get("adapt", {}), **({} if strategy is None else {"strategy": strategy})}
+    adapt = {"strategy": "fine_tune", **overlay.get("adapt", {})}
+    if strategy is not None:
+        adapt["strategy"] = strategy
     tree["adapt"] = adapt
     if adapt.get("strategy") != "scratch":
         for name, section in overlay.items():

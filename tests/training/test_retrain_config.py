@@ -111,6 +111,11 @@ def test_the_template_of_a_workspace_can_be_read(repository: Path, champion: Pat
     assert candidate_config(champion, overlay=overlay, strategy=None).adapt.strategy == "fine_tune"
 
 
+def test_a_candidate_goes_on_from_the_champion_where_nobody_says_how_it_starts(champion: Path) -> None:
+    config = candidate_config(champion, overlay={"schedule": {"epochs": 3}}, strategy=None)
+    assert (config.adapt.strategy, config.schedule.epochs) == ("fine_tune", 3)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
