@@ -49,7 +49,7 @@ def command(
     """
     from cli.logs import log_to
     from data.workspace import Workspace
-    from training.gate_settings import GateSettings
+    from training.gate.settings import GateSettings
     from training.retrain import Request, retrain
     from training.retrain_config import RETRAIN_FILE, read_overlay
 

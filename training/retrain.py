@@ -20,9 +20,9 @@ from model.store import ModelStore, Parents, Version
 from training.adapt import Start, load_start
 from training.candidate import kept_files, make_candidate
 from training.ewc import FISHER_FILE
-from training.gate import GateResult
-from training.gate_settings import GateSettings
-from training.golden_trial import GATE_FILES, try_on_golden
+from training.gate.settings import GateSettings
+from training.gate.trial import GATE_FILES, try_on_golden
+from training.gate.verdict import GateResult
 from training.network_file import NETWORK_FILE
 from training.retrain_config import BASE_FILE, candidate_config
 from training.retrain_job import Job, is_unfinished

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from training.config import ConfigError, RunConfig, lay_over, parse_config
-from training.gate_settings import GateSettings
+from training.gate.settings import GateSettings
 
 #: In a workspace: the settings that its retraining lays over the champion's.
 RETRAIN_FILE: Final = "retrain.toml"

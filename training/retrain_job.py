@@ -16,7 +16,7 @@ from data.files import write_atomically
 from data.snapshots import Snapshot
 from model.store import Version
 from training.config import RunConfig
-from training.gate import GateVerdict
+from training.gate.verdict import GateVerdict
 
 JOB_FILE: Final = "job.json"
 _KEY_CHARACTERS: Final = 8

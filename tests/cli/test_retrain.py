@@ -22,9 +22,9 @@ from data.sources import open_dataset
 from data.workspace import Workspace
 from model.store import ModelStore, Parents, Version
 from training.config import RunConfig
-from training.gate import GateResult, GateVerdict
-from training.gate_finding import Finding
-from training.gate_settings import GateSettings
+from training.gate.finding import Finding
+from training.gate.settings import GateSettings
+from training.gate.verdict import GateResult, GateVerdict
 from training.retrain import Outcome, Request
 from training.retrain_job import Job, JobRecord
 

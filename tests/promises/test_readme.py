@@ -32,7 +32,7 @@ def test_the_first_command_comes_early_and_the_page_is_short() -> None:
 @pytest.mark.parametrize("line", SEGNET)
 def test_every_option_the_readme_names_is_one_of_that_command(line: str) -> None:
     words = shlex.split(line)[1:]
-    has_subcommands = words[0] in ("data", "keys", "recipe")
+    has_subcommands = words[0] in ("data", "keys", "models", "recipe")
     command = words[:2] if has_subcommands else words[:1]
     help_text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).output
     for option in (word for word in words if word.startswith("--")):

@@ -78,7 +78,10 @@ def test_the_last_override_counts_and_others_stay(tmp_path: Path) -> None:
             "", ["crops.augment.rotate=3"], "crops.augment.rotate; did you mean rotate_deg?", id="deep"
         ),
         pytest.param(
-            "xyzzy = 1", (), "there is no such setting; Known here: adapt, artefact, compute", id="nothing near"
+            "xyzzy = 1",
+            (),
+            "there is no such setting; Known here: adapt, artefact, compute",
+            id="nothing near",
         ),
         pytest.param(
             "[schedule]\nepochs = 0", (), "schedule.epochs is 0: Input should be greater", id="range"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.config import ConfigError, RunConfig, parse_config
-from training.gate_settings import GateSettings
+from training.gate.settings import GateSettings
 from training.retrain_config import RETRAIN_FILE, candidate_config, read_overlay
 
 CHAMPION = parse_config(

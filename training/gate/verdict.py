@@ -8,7 +8,7 @@ In this order:
 4. needs a person: what is better may be chance, or something else may be worse.
 5. promote: a rate is better beyond doubt, and none is worse by more than its margin.
 
-`training.gate_rates` says what "beyond doubt" is, `training.gate_settings` what the margins are and why.
+`training.gate.rates` says what "beyond doubt" is, `training.gate.settings` what the margins are and why.
 """
 
 from typing import Any, Literal
@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from model.contract import Contract
 from training.evaluation import Evaluation
-from training.gate_finding import Finding
-from training.gate_guards import check_guards, find_blind_spots
-from training.gate_rates import compare_rates
-from training.gate_settings import GateSettings
+from training.gate.finding import Finding
+from training.gate.guards import check_guards, find_blind_spots
+from training.gate.rates import compare_rates
+from training.gate.settings import GateSettings
 
 GateVerdict = Literal["promote", "refuse", "needs a person"]
 
@@ -77,9 +77,9 @@ def judge(
     """The verdict on a candidate; nothing but its arguments decides.
 
     Args:
-        champion, candidate: of the same images in the same classes (`training.relabel`), through the model files.
+        champion, candidate: of the same images in the same classes (`training.gate.relabel`), through the model files.
         champion_contract, candidate_contract: of these files.
-        latency_ms: median time per image of champion and candidate, taken in turns (`training.latency`); None: not
+        latency_ms: median time per image of champion and candidate, taken in turns (`training.gate.latency`); None: not
             measured, and no guard.
 
     Raises:

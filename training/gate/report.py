@@ -16,13 +16,13 @@ from data.classes import ClassMap
 from data.files import write_atomically
 from data.manifest import Manifest
 from data.page import render_page
-from training.bootstrap import LEVEL
 from training.evaluate import Predicts
 from training.evaluation import Evaluation, ImageRow
-from training.gate import GateError, GateResult
-from training.gate_cases import draw_changes
-from training.gate_charts import interval, reach_of
-from training.gate_finding import Finding, in_words
+from training.gate.bootstrap import LEVEL
+from training.gate.cases import draw_changes
+from training.gate.charts import interval, reach_of
+from training.gate.finding import Finding, in_words
+from training.gate.verdict import GateError, GateResult
 
 _TEMPLATE: Final = Path(__file__).parent / "templates" / "gate.html.j2"
 
@@ -52,7 +52,7 @@ def write_gate_report(
     """Write FOLDER/gate.html and then gate.json, each whole or not at all; return the page.
 
     Args:
-        manifest: what both were judged on, in the classes of both (`training.relabel`).
+        manifest: what both were judged on, in the classes of both (`training.gate.relabel`).
 
     Raises:
         DatasetError: a golden image cannot be read any more.

@@ -1,7 +1,7 @@
 """Escape, overkill and each class's recall, of two models on the same images: better, worse, or neither for sure.
 
 Two witnesses speak on each rate: the bootstrap's interval, and the exact test of the parts that changed
-(`training.bootstrap`). One is enough to call a rate worse, both are needed to call it better: a refusal by mistake
+(`training.gate.bootstrap`). One is enough to call a rate worse, both are needed to call it better: a refusal by mistake
 costs another training, a promotion by mistake costs escapes. Neither is heard on fewer parts than would prove
 something if they all agreed (five). The level is not corrected for the number of rates: that would hide what one
 class lost among many.
@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bootstrap import LEVEL, Comparison, PairedCounts, compare, mid_p
 from training.evaluation import Evaluation
-from training.gate_finding import Finding, FindingVerdict, from_to
-from training.gate_settings import GateSettings
+from training.gate.bootstrap import LEVEL, Comparison, PairedCounts, compare, mid_p
+from training.gate.finding import Finding, FindingVerdict, from_to
+from training.gate.settings import GateSettings
 
 _ROUNDING: Final = 1e-9
 

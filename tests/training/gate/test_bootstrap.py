@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.bootstrap import Comparison, PairedCounts, compare, mid_p, resampled_differences
+from training.gate.bootstrap import Comparison, PairedCounts, compare, mid_p, resampled_differences
 
 
 def counts(champion: list[float], candidate: list[float], whole: list[float]) -> PairedCounts:
@@ -151,5 +151,5 @@ def test_the_same_seed_gives_the_same_interval_and_another_a_near_one() -> None:
 def test_the_interval_does_not_depend_on_how_draws_are_portioned(monkeypatch: pytest.MonkeyPatch) -> None:
     rate = counts([1, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1])
     whole = resampled_differences([rate], resamples=50, seed=4)
-    monkeypatch.setattr("training.bootstrap._CELLS", 12)
+    monkeypatch.setattr("training.gate.bootstrap._CELLS", 12)
     assert np.array_equal(resampled_differences([rate], resamples=50, seed=4), whole)

@@ -8,9 +8,9 @@ import pytest
 from data.classes import ClassMap
 from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
 from training.evaluation import Evaluation, ImageRow
-from training.gate import GateError, GateResult, judge
-from training.gate_finding import Finding
-from training.gate_settings import GateSettings
+from training.gate.finding import Finding
+from training.gate.settings import GateSettings
+from training.gate.verdict import GateError, GateResult, judge
 
 #: What a model says of an image: found (1), missed and called OK (0), called NG for another class (x);
 #: of an OK image: false alarm (1), passed (0).

@@ -5,8 +5,8 @@ from typing import Any
 
 from model.contract import Contract
 from training.evaluation import Evaluation
-from training.gate_finding import Finding, Unit, from_to, in_words
-from training.gate_settings import GateSettings
+from training.gate.finding import Finding, Unit, from_to, in_words
+from training.gate.settings import GateSettings
 from training.metrics import mean_of_known
 
 

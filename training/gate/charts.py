@@ -6,7 +6,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from data.charts import nice
-from training.gate_finding import Finding
+from training.gate.finding import Finding
 
 _WIDTH: Final = 300
 _HEIGHT: Final = 24

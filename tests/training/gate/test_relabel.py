@@ -13,10 +13,10 @@ from data.masks import encode_labels
 from model.contract import Contract, Decision
 from model.predictor import Prediction, Predictor
 from training.evaluate import evaluate
+from training.gate.relabel import Relabelled, widened
 from training.labelled import PairError
-from training.relabel import Relabelled, widened
 
-STORED = Path(__file__).parent.parent / "promises" / "format_1.onnx"
+STORED = Path(__file__).parents[2] / "promises" / "format_1.onnx"
 GOLDEN = ClassMap.from_names(["background", "fray", "pit", "scratch"])
 
 

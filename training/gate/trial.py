@@ -10,11 +10,11 @@ from data.manifest import Manifest
 from model.predictor import Predictor
 from training.evaluate import evaluate
 from training.export import restamp
-from training.gate import GateResult, judge
-from training.gate_report import GATE_FILE, GATE_REPORT_FILE, Judged, read_gate, write_gate_report
-from training.gate_settings import GateSettings
-from training.latency import compare_latency
-from training.relabel import Relabelled, widened
+from training.gate.latency import compare_latency
+from training.gate.relabel import Relabelled, widened
+from training.gate.report import GATE_FILE, GATE_REPORT_FILE, Judged, read_gate, write_gate_report
+from training.gate.settings import GateSettings
+from training.gate.verdict import GateResult, judge
 
 #: What a trial leaves in its folder.
 GATE_FILES: Final = (GATE_FILE, GATE_REPORT_FILE)

@@ -16,12 +16,12 @@ from data.masks import encode_labels
 from model.contract import Contract, Decision, GoldenSample, Parity, Provenance
 from model.predictor import Prediction
 from training.evaluate import evaluate
-from training.gate import GateError, GateResult, judge
-from training.gate_cases import Changes, draw_changes
-from training.gate_charts import interval, reach_of
-from training.gate_finding import Finding
-from training.gate_report import Judged, read_gate, write_gate_report
-from training.gate_settings import GateSettings
+from training.gate.cases import Changes, draw_changes
+from training.gate.charts import interval, reach_of
+from training.gate.finding import Finding
+from training.gate.report import Judged, read_gate, write_gate_report
+from training.gate.settings import GateSettings
+from training.gate.verdict import GateError, GateResult, judge
 
 CLASSES = ClassMap(
     classes=(

@@ -12,13 +12,13 @@ from data.layout import LabelledImage, write_layout
 from data.manifest import Manifest
 from data.sources import open_dataset
 from model.artifact import open_artifact
-from training import golden_trial
-from training.gate import GateResult
-from training.gate_report import read_gate
-from training.gate_settings import GateSettings
-from training.golden_trial import GATE_FILES, try_on_golden
+from training.gate import trial
+from training.gate.report import read_gate
+from training.gate.settings import GateSettings
+from training.gate.trial import GATE_FILES, try_on_golden
+from training.gate.verdict import GateResult
 
-from ..app.models import blind_model, sighted_model
+from ...app.models import blind_model, sighted_model
 
 CLASSES = ClassMap.from_names(("background", "dent", "pit", "scratch"))
 SCRATCH, PIT = 3, 2
@@ -115,7 +115,7 @@ def test_it_is_held_once_unless_the_gate_asks_for_something_else(
 ) -> None:
     first = held(files["sighted"], champion=files["blind"], golden=golden)
     with monkeypatch.context() as patched:
-        patched.setattr(golden_trial, "evaluate", lambda *_, **__: pytest.fail("judged again"))
+        patched.setattr(trial, "evaluate", lambda *_, **__: pytest.fail("judged again"))
         assert held(files["sighted"], champion=files["blind"], golden=golden) == first
     stricter = SETTINGS.model_copy(update={"min_ok_parts": 7})
     again = held(files["sighted"], champion=files["blind"], golden=golden, settings=stricter)

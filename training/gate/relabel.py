@@ -29,7 +29,7 @@ class Relabelled:
         if missing:
             raise PairError(
                 f"the model's classes {', '.join(missing)} are not among {', '.join(class_map.names)}; "
-                "widen these with the model's classes first (training.relabel.widened)"
+                "widen these with the model's classes first (training.gate.relabel.widened)"
             )
         for spec in own.classes:
             _check_role(class_map.classes[class_map.index_of(spec.name)], spec)

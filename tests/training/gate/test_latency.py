@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from training.latency import compare_latency
+from training.gate.latency import compare_latency
 
 IMAGES = [np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)]
 
