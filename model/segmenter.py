@@ -8,7 +8,6 @@ from typing import Any, Final
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from model import peers
 from model.residual_segnet import ResidualSegNet
@@ -32,7 +31,6 @@ class Segmenter(nn.Module):
         class_count: channels of the logits.
         stride: height and width must be multiples of it.
         encoder_is_frozen: see `freeze_encoder`.
-        statistics_are_frozen: see `freeze_statistics`.
 
     Args:
         mean, std: of each channel, on the scale 0..1.
@@ -59,7 +57,6 @@ class Segmenter(nn.Module):
         self.class_count = class_count
         self.stride = stride
         self.encoder_is_frozen = False
-        self.statistics_are_frozen = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
 
@@ -98,20 +95,11 @@ class Segmenter(nn.Module):
         self.encoder.requires_grad_(False)
         self.train(self.training)
 
-    def freeze_statistics(self) -> None:
-        """Keep what batch norms have counted as it is from now on, and normalise by it in training, too."""
-        self.statistics_are_frozen = True
-        self.train(self.training)
-
     def train(self, mode: bool = True) -> "Segmenter":
-        """As of any module; what is frozen stays in evaluation, where batch norm counts nothing."""
+        """As of any module; a frozen encoder stays in evaluation, where batch norm counts nothing."""
         super().train(mode)
         if self.encoder_is_frozen:
             self.encoder.eval()
-        if self.statistics_are_frozen:
-            for part in self.modules():
-                if isinstance(part, _BatchNorm):
-                    part.eval()
         return self
 
 

@@ -1,7 +1,9 @@
 """Go on from the champion: its weights, with classes matched by name, and what holds the candidate near it.
 
-The champion may know fewer classes than the data set, more, or the same in another order; a class that it does not
-know starts with the fresh network's row in each head, which changes nothing in the logits of the others.
+The champion may know fewer classes than the data set, more, or the same in another order. A class that it does not
+know begins as a copy of the background in each head, after arXiv 2002.00718: a random row, which nothing holds, grows
+to all that is no background, and where no old image objects it takes the old defects with it: 91 % of the scratches'
+pixels were called stain after 90 steps, and 10 % this way (docs/experiments.md, 2026-11-27).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -79,10 +81,7 @@ def build_segmenter(config: RunConfig, *, class_names: Sequence[str], start: Sta
     if start is None or config.adapt.strategy == "scratch":
         return build(network.name, class_count=len(class_names), options=network.options)
     segmenter = build(network.name, class_count=len(class_names), options=network.structural_options)
-    fresh = segmenter.state_dict()
-    matched = match_classes(
-        start.champion.weights, fresh=fresh, start=start, segmenter=segmenter, class_names=class_names
-    )
+    matched = match_classes(start.champion.weights, start=start, segmenter=segmenter, class_names=class_names)
     try:
         segmenter.load_state_dict(matched)
     except RuntimeError as error:
@@ -132,29 +131,29 @@ def build_regularizer(
 def matched_fisher(start: Start, *, segmenter: Segmenter, class_names: Sequence[str]) -> dict[str, Tensor]:
     """The champion's Fisher information in the shapes of `segmenter`; 0 for classes that it does not know."""
     assert start.fisher is not None, "checked before"
-    free = {name: torch.zeros(weight.shape) for name, weight in segmenter.named_parameters()}
-    return match_classes(start.fisher, fresh=free, start=start, segmenter=segmenter, class_names=class_names)
+    matched = match_classes(start.fisher, start=start, segmenter=segmenter, class_names=class_names)
+    new_ids = [at for at, name in enumerate(class_names) if name not in start.champion.class_names]
+    for name in _class_tensors(segmenter) & matched.keys():
+        matched[name][new_ids] = 0.0
+    return matched
 
 
 def match_classes(
-    tensors: Mapping[str, Tensor],
-    *,
-    fresh: Mapping[str, Tensor],
-    start: Start,
-    segmenter: Segmenter,
-    class_names: Sequence[str],
+    tensors: Mapping[str, Tensor], *, start: Start, segmenter: Segmenter, class_names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The champion's tensors with class rows in the order of `class_names`; those of new classes are `fresh`."""
-    champion_ids, own_ids = start.shared_ids(class_names)
-    class_tensors = {id(weight) for weight in segmenter.classifier.parameters()}
-    by_class = {name for name, weight in segmenter.named_parameters() if id(weight) in class_tensors}
-    matched = dict(tensors)
-    for name in by_class & tensors.keys():
-        rows = fresh[name].clone()
-        if tensors[name].shape[1:] == rows.shape[1:]:
-            rows[own_ids] = tensors[name][champion_ids].to(rows)
-            matched[name] = rows
-    return matched
+    """The champion's tensors with class rows in the order of `class_names`; those of new classes are its first one's,
+    the background's."""
+    start.shared_ids(class_names)
+    theirs = start.champion.class_names
+    rows = [theirs.index(name) if name in theirs else 0 for name in class_names]
+    by_class = _class_tensors(segmenter)
+    return {name: tensor[rows] if name in by_class else tensor for name, tensor in tensors.items()}
+
+
+def _class_tensors(segmenter: Segmenter) -> set[str]:
+    """Names of the parameters whose axis 0 is the class."""
+    of_classifier = {id(weight) for weight in segmenter.classifier.parameters()}
+    return {name for name, weight in segmenter.named_parameters() if id(weight) in of_classifier}
 
 
 def _check(settings: AdaptSettings, *, start: Start | None) -> None:

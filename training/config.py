@@ -108,6 +108,8 @@ class AdaptSettings(_Section):
 
     strategy: Literal["scratch", "fine_tune", "frozen_encoder", "ewc"] = "scratch"
     new_share: float | None = Field(None, ge=0, le=1)
+    # With 1000 the new class was learnt less well and the old ones were kept no better; with 10 000 it was not learnt
+    # at all (one seed: docs/experiments.md, 2026-11-27).
     ewc_lambda: float = Field(100.0, ge=0)
     distill_weight: float = Field(0.0, ge=0)
     distill_temperature: float = Field(2.0, gt=0)
