@@ -65,7 +65,7 @@ def test_a_folder_that_is_no_workspace_tells_how_to_make_one(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        pytest.param(b'modles = "x"', "modles: .*known here: datasets, models", id="an unknown key"),
+        pytest.param(b'model = "x"', "model: .*known here: datasets, models", id="an unknown key"),
         pytest.param(b"models = 3", "models: ", id="no path"),
         pytest.param(b"models = ", "no TOML", id="no TOML"),
         pytest.param(b'models = "\xff"', "no TOML", id="not UTF-8"),
