@@ -28,7 +28,7 @@ from training.image_scores import (
     weigh,
 )
 from training.labelled import check_classes, watched
-from training.operating_point import NEUTRAL, Choice, ScoredImages, best, choose
+from training.operating_point import NEUTRAL, Choice, Rates, ScoredImages, best, choose
 
 _log: Final = logging.getLogger(__name__)
 #: Pixels kept to find class weights on: about 15 MB at six classes.
@@ -40,7 +40,12 @@ class CalibrationError(ValueError):
 
 
 def calibrate(
-    model: PredictsProbabilities, manifest: Manifest, *, split: str = "val", max_escape_rate: float = 0.05
+    model: PredictsProbabilities,
+    manifest: Manifest,
+    *,
+    split: str = "val",
+    max_escape_rate: float = 0.05,
+    replaced: Rates | None = None,
 ) -> Calibration:
     """Choose decision weights and a smallest area on `split`: fewest OK images called NG at that escape rate.
 
@@ -49,6 +54,7 @@ def calibrate(
         manifest: the data set, with the class map the model was trained on.
         split: never the split that the model is judged on.
         max_escape_rate: share of NG images that may be called OK, in [0, 1).
+        replaced: rates on this split of the model that this one is to replace, for where that is out of reach.
 
     Raises:
         CalibrationError: the target is no rate, or the split is "test".
@@ -70,7 +76,7 @@ def calibrate(
         weights = _class_weights(model, samples, class_map=class_map)
         candidates += [weights] if weights != ones else []
     scored = _score(model, samples, class_map=class_map, candidates=candidates)
-    choices = [choose(images, max_escape_rate=max_escape_rate) for images in scored]
+    choices = [choose(images, max_escape_rate=max_escape_rate, replaced=replaced) for images in scored]
     ok_images = int((~scored[0].is_ng).sum())
     met = [choice for choice in choices if choice.target_met] or choices[:1]
     chosen = best(met, ok_images=ok_images, areas_px=AREAS_PX)

@@ -1,5 +1,6 @@
 """A candidate, from a champion and labelled images to a calibrated model file with all that the next round needs."""
 
+import dataclasses
 from pathlib import Path
 from typing import Final
 
@@ -8,11 +9,15 @@ import torch
 from data.dataset import CropDataset
 from data.files import write_atomically
 from data.manifest import Manifest
+from model.predictor import Predictor
 from training.adapt import Start, matched_fisher
 from training.checkpoint import BEST
+from training.evaluate import evaluate
 from training.ewc import FISHER_FILE, add_online, compute_fisher, save_fisher
 from training.export import restamp
+from training.gate.relabel import Relabelled, widened
 from training.network_file import NETWORK_FILE, write_network
+from training.operating_point import Rates
 from training.report import METRICS_FILE, REPORT_FILE
 from training.retrain_config import BASE_FILE
 from training.run import CONFIG_FILE, Run, export_run, finish_run, train_stage, trained_network
@@ -23,9 +28,11 @@ _FISHER_CROPS: Final = 256
 _KEPT: Final = (CONFIG_FILE, BASE_FILE, METRICS_FILE, REPORT_FILE, NETWORK_FILE, FISHER_FILE)
 
 
-def make_candidate(run: Run, manifest: Manifest, *, start: Start | None) -> None:
+def make_candidate(
+    run: Run, manifest: Manifest, *, start: Start | None, champion: Path | None = None
+) -> None:
     """Train, export, calibrate on val and report, in the run's folder; a job that was cut off goes on after its last
-    epoch, one that is done does nothing.
+    epoch, one that is done does nothing. `champion` is the model file whose rates on val it must not fall behind.
 
     Raises:
         ValueError family: as `training.run` does; what was finished stays.
@@ -37,8 +44,20 @@ def make_candidate(run: Run, manifest: Manifest, *, start: Start | None) -> None
         train_stage(run, manifest, start=start)
         artifact = export_run(run, manifest=manifest)
         restamp(run.model, contract=artifact.contract.model_copy(update={"version": run.folder.name}))
-        finish_run(run, manifest=manifest)
+        replaced = None if champion is None else rates_of(champion, manifest)
+        finish_run(run, manifest=manifest, replaced=replaced)
     keep_for_retraining(run, manifest, start=start)
+
+
+def rates_of(champion: Path, manifest: Manifest) -> Rates | None:
+    """Escape and overkill of a model file on val; None where val holds no NG or no OK image."""
+    model = Predictor.open(champion)
+    class_map = widened(manifest.class_map, model.contract.classes)
+    scores = evaluate(
+        Relabelled(model, class_map), dataclasses.replace(manifest, class_map=class_map), split="val"
+    ).scores
+    escape, overkill = scores["escape_rate"], scores["overkill_rate"]
+    return None if escape is None or overkill is None else Rates(escape, overkill)
 
 
 def keep_for_retraining(run: Run, manifest: Manifest, *, start: Start | None = None) -> None:

@@ -19,8 +19,10 @@ The rule, in order:
    middle half of that gap is as safe as it gets on both sides; within it the threshold with the best masks
    is taken.
 5. Where NG images never fire, or the bar would turn away more than half of the OK images, the target is out
-   of reach: the threshold with the lowest sum of both rates is taken. Without OK images it is the one with
-   the best masks, without NG images the network's own argmax.
+   of reach: the threshold with the lowest sum of both rates is taken. Where another model is to be replaced, it
+   is the one that shares the gain: neither rate may get worse for the sake of the other (a candidate that was
+   better at every threshold was refused for 16 points of overkill, bought with 27 of escape). Without OK images
+   it is the one with the best masks, without NG images the network's own argmax.
 """
 
 from dataclasses import dataclass
@@ -72,6 +74,14 @@ class ScoredImages:
     mean_defect_iou: NDArray[np.float64] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Escape and overkill of a model, shares in 0…1."""
+
+    escape: float
+    overkill: float
+
+
 @dataclass(frozen=True)
 class Choice:
     """A threshold (index) and a smallest area (position), and what they cost on the calibration split.
@@ -95,10 +105,11 @@ def allowed_misses(ng_images: int, *, max_escape_rate: float) -> int:
     )
 
 
-def choose(images: ScoredImages, *, max_escape_rate: float) -> Choice:
+def choose(images: ScoredImages, *, max_escape_rate: float, replaced: Rates | None = None) -> Choice:
     """The operating point by the rules of this module.
 
-    Where the target cannot be met (rule 5), the choice comes back with `target_met` false.
+    Where the target cannot be met (rule 5), the choice comes back with `target_met` false; `replaced` are the rates of
+    the model that this one is to replace, on the same images.
     """
     ng_images = int(images.is_ng.sum())
     if not ng_images:
@@ -112,7 +123,7 @@ def choose(images: ScoredImages, *, max_escape_rate: float) -> Choice:
     found = (_at_area(images, area=at, misses=misses) for at in allowed)
     choices = [one for one in found if one is not None and (one.bar_overkill or 0.0) <= MOST_OVERKILL]
     if not choices:
-        return _fall_back(images, areas=allowed)
+        return _fall_back(images, areas=allowed, replaced=replaced)
     chosen = best(choices, ok_images=len(images.is_ng) - ng_images, areas_px=images.areas_px)
     iou = images.mean_defect_iou
     if not has_ok and iou is not None and iou[chosen.threshold] < _LEAST_MASKS * iou.max():
@@ -184,14 +195,17 @@ def _best_masks(iou: NDArray[np.float64] | None, *, lowest: int, middle: int, hi
     return int(as_good[np.argmin(np.abs(as_good - middle))])
 
 
-def _fall_back(images: ScoredImages, *, areas: list[int]) -> Choice:
+def _fall_back(images: ScoredImages, *, areas: list[int], replaced: Rates | None = None) -> Choice:
     """Rule 5, for when the target says nothing or asks too much; `areas` are positions that may be chosen."""
     iou = images.mean_defect_iou
     area, threshold = 0, NEUTRAL
     if images.is_ng.any() and not images.is_ng.all():
         # [images, areas, thresholds]; a few hundred images make it a few MB.
         called_ng = images.scores[:, areas, None] >= np.arange(len(THRESHOLDS))
-        balance = called_ng[images.is_ng].mean(axis=0) - called_ng[~images.is_ng].mean(axis=0)
+        caught, alarmed = called_ng[images.is_ng].mean(axis=0), called_ng[~images.is_ng].mean(axis=0)
+        balance = caught - alarmed
+        if replaced is not None:
+            balance = np.minimum(replaced.escape - (1 - caught), replaced.overkill - alarmed)
         masks = np.zeros(len(THRESHOLDS)) if iou is None else iou
         # Masks only part what is balanced alike: their weight is less than one image's.
         at, threshold = (int(at) for at in np.unravel_index(np.argmax(balance + 1e-6 * masks), balance.shape))

@@ -129,6 +129,7 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
             run,
             datasets.manifest(snapshot),
             start=_start(store, champion, datasets=datasets, snapshot=snapshot, run=run),
+            champion=store.model_path(champion),
         )
         result = try_on_golden(
             run.model,

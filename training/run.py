@@ -36,6 +36,7 @@ from training.evaluate import evaluate
 from training.export import export_artifact, restamp
 from training.loop import fit
 from training.network_file import averaged_weights
+from training.operating_point import Rates
 from training.provenance import describe_provenance
 from training.report import write_results
 from training.report_cases import draw_galleries
@@ -183,10 +184,17 @@ def trained_network(run: Run, *, checkpoint: Path) -> tuple[Segmenter, ClassMap]
     return segmenter, class_map
 
 
-def finish_run(run: Run, *, manifest: Manifest) -> Path:
-    """Calibrate the model file on val, score it on val and test, write metrics and report; returns the report."""
+def finish_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -> Path:
+    """Calibrate the model file on val, score it on val and test, write metrics and report; returns the report.
+
+    `replaced` are the rates on val of the model that this one is to replace (`training.operating_point`, rule 5).
+    """
     calibrated = calibrate_file(
-        run.model, manifest, split="val", max_escape_rate=run.config.artefact.max_escape_rate
+        run.model,
+        manifest,
+        split="val",
+        max_escape_rate=run.config.artefact.max_escape_rate,
+        replaced=replaced,
     )
     predictor = Predictor.open(run.model)
     judged = "test" if "test" in manifest.splits else "val"

@@ -13,6 +13,7 @@ from training.calibration import CALIBRATION_FILE, Calibration
 from training.evaluate import evaluate
 from training.evaluation import Evaluation
 from training.export import restamp
+from training.operating_point import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class CalibratedFile:
     after: Evaluation
 
 
-def calibrate_file(path: Path, manifest: Manifest, *, split: str, max_escape_rate: float) -> CalibratedFile:
+def calibrate_file(
+    path: Path, manifest: Manifest, *, split: str, max_escape_rate: float, replaced: Rates | None = None
+) -> CalibratedFile:
     """Choose the decision of the model file at `path` on `split` and write it in; calibration.json lies beside it.
 
     Scores of the former decision hold no more: those of `split` are measured anew on the file, others go.
@@ -33,7 +36,9 @@ def calibrate_file(path: Path, manifest: Manifest, *, split: str, max_escape_rat
         ArtifactError: no model file. CalibrationError, DatasetError, PairError: see `training.calibrate`.
     """
     artifact = open_artifact(path)
-    calibration = calibrate(Predictor.open(artifact), manifest, split=split, max_escape_rate=max_escape_rate)
+    calibration = calibrate(
+        Predictor.open(artifact), manifest, split=split, max_escape_rate=max_escape_rate, replaced=replaced
+    )
     decided = artifact.contract.model_copy(update={"decision": calibration.decision, "scores": {}})
     decided_file = restamp(path, contract=decided)
     # What the file itself now does, not what was promised.

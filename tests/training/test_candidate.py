@@ -12,11 +12,12 @@ from data.sources import open_dataset
 from model.artifact import open_artifact
 from training import candidate
 from training.adapt import load_start
-from training.candidate import keep_for_retraining, kept_files, make_candidate
+from training.candidate import keep_for_retraining, kept_files, make_candidate, rates_of
 from training.checkpoint import CheckpointError
 from training.config import read_config
 from training.ewc import FISHER_FILE, load_fisher
 from training.network_file import NETWORK_FILE
+from training.operating_point import Rates
 from training.run import Run
 from training.run_log import LOG_FILE, read_log
 
@@ -136,3 +137,8 @@ def test_a_champion_without_fisher_information_adds_none(made: Run) -> None:
 def test_without_a_checkpoint_nothing_can_be_kept(made: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"best\.pt"):
         keep_for_retraining(Run(tmp_path, made.config), made.manifest())
+
+
+def test_the_rates_of_the_model_to_be_replaced_are_those_of_its_file_on_val(made: Run) -> None:
+    scores = open_artifact(made.model).contract.scores["val"]
+    assert rates_of(made.model, made.manifest()) == Rates(scores["escape_rate"], scores["overkill_rate"])

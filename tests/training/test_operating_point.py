@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.image_scores import NEVER, THRESHOLDS
-from training.operating_point import NEUTRAL, ScoredImages, allowed_misses, best, choose
+from training.operating_point import NEUTRAL, Rates, ScoredImages, allowed_misses, best, choose
 
 
 def scored(
@@ -116,6 +116,15 @@ def test_where_ng_images_never_fire_both_rates_are_balanced_and_the_target_is_no
     iou[70], iou[90] = 0.9, 0.3  # from 81 to 150 one NG image is caught and no OK one lost
     choice = choose(scored([NEVER, NEVER, 150], [80], iou=iou), max_escape_rate=0.05)
     assert (choice.threshold, choice.target_met) == (90, False)
+
+
+def test_a_model_that_replaces_another_falls_behind_in_neither_rate_for_the_sake_of_the_other() -> None:
+    images = scored([NEVER, 60, 100, 160], [40, 80, 120, 140])
+    balanced = choose(images, max_escape_rate=0.05)
+    assert balanced.threshold == 141, "no overkill, for an escape rate of 75 %"
+    # From 81 to 100 both rates are 50 %: a tenth better than the other model's, each.
+    sharing = choose(images, max_escape_rate=0.05, replaced=Rates(escape=0.6, overkill=0.6))
+    assert (sharing.threshold, sharing.bar_overkill, sharing.target_met) == (81, 0.5, False)
 
 
 def test_a_target_that_costs_most_ok_images_is_not_met_but_balanced() -> None:
