@@ -19,9 +19,10 @@ The rule, in order:
    middle half of that gap is as safe as it gets on both sides; within it the threshold with the best masks
    is taken.
 5. Where NG images never fire, or the bar would turn away more than half of the OK images, the target is out
-   of reach: the threshold with the lowest sum of both rates is taken. Where another model is to be replaced, it
-   is the one that shares the gain: neither rate may get worse for the sake of the other (a candidate that was
-   better at every threshold was refused for 16 points of overkill, bought with 27 of escape). Without OK images
+   of reach: the threshold with the lowest sum of both rates is taken. Where another model is to be replaced, a
+   target that costs more overkill than that one has is out of reach too, and the threshold is the one that
+   shares the gain: neither rate gets worse for the sake of the other (a candidate that was better at every
+   threshold was refused for 16 points of overkill, bought with 27 of escape). Without OK images
    it is the one with the best masks, without NG images the network's own argmax.
 """
 
@@ -125,10 +126,18 @@ def choose(images: ScoredImages, *, max_escape_rate: float, replaced: Rates | No
     if not choices:
         return _fall_back(images, areas=allowed, replaced=replaced)
     chosen = best(choices, ok_images=len(images.is_ng) - ng_images, areas_px=images.areas_px)
+    if replaced is not None and _overkill(images, chosen) > replaced.overkill:
+        return _fall_back(images, areas=allowed, replaced=replaced)
     iou = images.mean_defect_iou
     if not has_ok and iou is not None and iou[chosen.threshold] < _LEAST_MASKS * iou.max():
         return _fall_back(images, areas=allowed)
     return chosen
+
+
+def _overkill(images: ScoredImages, choice: Choice) -> float:
+    """The share of the OK images that a choice calls NG, 0 without any."""
+    ok_scores = images.scores[~images.is_ng, choice.area]
+    return float((ok_scores >= choice.threshold).mean()) if ok_scores.size else 0.0
 
 
 def best(choices: list[Choice], *, ok_images: int, areas_px: tuple[int, ...]) -> Choice:
