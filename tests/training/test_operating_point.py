@@ -129,10 +129,10 @@ def test_a_model_that_replaces_another_falls_behind_in_neither_rate_for_the_sake
 
 def test_a_target_met_by_more_overkill_than_the_replaced_model_has_is_out_of_reach() -> None:
     images = scored([60, 100, 140, 160], [20, 30, 40, 80, 120])
-    met = choose(images, max_escape_rate=0.05, replaced=Rates(escape=0.9, overkill=0.5))
+    met = choose(images, max_escape_rate=0.05, replaced=Rates(escape=0.9, overkill=0.6))
     assert met.target_met
     assert met == choose(images, max_escape_rate=0.05), (
-        "two of the five OK images are called NG, as it may be"
+        "three of the five OK images are called NG, one of them for the margin"
     )
     # From 121 to 140 half of the NG images are missed and no OK one is called NG: better by 0.4 and 0.3.
     sharing = choose(images, max_escape_rate=0.05, replaced=Rates(escape=0.9, overkill=0.3))
