@@ -1,13 +1,15 @@
 """One process at a time, and a word about who it is: a lock that ends with its process, however that ends."""
 
 import contextlib
-import fcntl
 import os
 import platform
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+with contextlib.suppress(ImportError):  # Windows has none: there nobody holds two processes apart
+    import fcntl
 
 _LOOK_EVERY_S = 0.05
 
@@ -27,7 +29,7 @@ def exclusive_lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """
     until_s = time.monotonic() + wait_s
     with path.open("a+", encoding="utf-8") as file:
-        while not _taken(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() >= until_s:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
@@ -44,7 +46,10 @@ def exclusive_lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
             file.truncate(0)
 
 
-def _taken(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file, until it is closed; whether it was free."""
+    if "fcntl" not in globals():
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -44,7 +44,7 @@ class JobRecord(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job's folder, its record, and whether the folder was there before."""
+    """A job's folder and its record."""
 
     folder: Path
     record: JobRecord

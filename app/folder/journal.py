@@ -18,9 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.folder.inspection import Inspection, Verdict
 from app.folder.sources import ImageFile
-
-with contextlib.suppress(ImportError):  # Windows has none: there nobody holds two processes apart
-    import fcntl
+from data.locks import try_lock
 
 FOLDER: Final = ".segnet"
 _FILE: Final = "journal.jsonl"
@@ -219,11 +217,7 @@ def _refuse_other(begun: Header, now: Header, *, out: Path) -> None:
 
 
 def _lock(file: BinaryIO, *, out: Path) -> None:
-    if "fcntl" not in globals():
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file.fileno()):
         raise JournalError(
             f"{out}: another `segnet inspect` is writing there; wait for it, or give another --out"
-        ) from None
+        )
