@@ -16,7 +16,7 @@ from training.adapt import Start
 from training.config import parse_config
 from training.evaluate import evaluate
 from training.evaluation import Evaluation, ImageRow
-from training.gate.relabel import Relabelled
+from training.gate.relabel import in_common_classes
 from training.metrics import Confusion, escape_rate, mean_of_known, overkill_rate, ratio
 from training.run import CONFIG_FILE, Run, export_run, train_stage
 from training.run_log import LOG_FILE, read_log
@@ -73,8 +73,8 @@ def make(
 
 def _judge(run: Run, *, task: Task, cpu_minutes: float) -> Scores:
     """Both halves of the test images through the model file; a champion knows no stain and calls it something else."""
-    model = Relabelled(Predictor.open(run.model), ALL_CLASSES)
-    old, new = (evaluate(model, task.test, split=split) for split in (OLD_TEST, NEW_TEST))
+    test, (model,) = in_common_classes(task.test, Predictor.open(run.model))
+    old, new = (evaluate(model, test, split=split) for split in (OLD_TEST, NEW_TEST))
     old_ids = [ALL_CLASSES.index_of(name) for name in OLD]
     rows = old.rows + new.rows
     epochs = [row["val"]["mean_defect_iou"] for row in read_log(run.folder / LOG_FILE)]

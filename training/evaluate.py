@@ -126,6 +126,11 @@ def _judge(model: Predicts, sample: Sample, *, tally: _Tally) -> ImageRow:
             class_map.names[class_id]: found for class_id, found in defects.found_by_class.items()
         },
         mean_defect_iou=confusion.mean_defect_iou(class_map),
+        pixels_by_class={
+            name: (right, true, said)
+            for name, right, true, said in zip(class_map.names, *confusion.sums(), strict=True)
+            if true or said
+        },
     )
 
 

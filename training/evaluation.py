@@ -15,7 +15,8 @@ class ImageRow(BaseModel):
     `margin` is how far, in log-odds, its surest region lies above the model's decision: NG at 0 and above,
     and null when nothing in it comes near. Regions are counted whatever their class is called
     (`training.region_metrics`); only `found_by_class` asks for the very class: for each that is in its truth, how
-    many of how many true regions were found. `mean_defect_iou` is over those classes, null on an OK image.
+    many of how many true regions were found. `mean_defect_iou` is over those classes, null on an OK image. `pixels_by_class`: of
+    each class that is in its truth or its prediction, how many pixels are right, true, and predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +32,7 @@ class ImageRow(BaseModel):
     false_regions: int
     found_by_class: dict[str, tuple[int, int]]
     mean_defect_iou: float | None
+    pixels_by_class: dict[str, tuple[int, int, int]]
 
     @property
     def part(self) -> str:
@@ -60,7 +62,8 @@ class Evaluation(BaseModel):
     def rows_csv(self) -> str:
         """Every image's row as CSV, the verdict behind the name: to sort, filter and look up the missed."""
         text = io.StringIO()
-        fields = [name for name in ImageRow.model_fields if name not in ("name", "found_by_class")]
+        by_class = ("found_by_class", "pixels_by_class")
+        fields = [name for name in ImageRow.model_fields if name not in ("name", *by_class)]
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["name", "verdict", *fields, "found_by_class"])
         for row in self.rows:

@@ -73,22 +73,22 @@ class Confusion:
 
     def iou(self) -> list[float | None]:
         """Intersection over union by class."""
-        hit, true, said = self._sums()
+        hit, true, said = self.sums()
         return [self._of_true(h, t + s - h, t) for h, t, s in zip(hit, true, said, strict=True)]
 
     def dice(self) -> list[float | None]:
         """Dice, the F1 of pixels, by class."""
-        hit, true, said = self._sums()
+        hit, true, said = self.sums()
         return [self._of_true(2 * h, t + s, t) for h, t, s in zip(hit, true, said, strict=True)]
 
     def recall(self) -> list[float | None]:
         """Share of a class's true pixels that were found."""
-        hit, true, _ = self._sums()
+        hit, true, _ = self.sums()
         return [ratio(h, t) for h, t in zip(hit, true, strict=True)]
 
     def precision(self) -> list[float | None]:
         """Share of the pixels given to a class that are of it."""
-        hit, _, said = self._sums()
+        hit, _, said = self.sums()
         return [ratio(h, s) for h, s in zip(hit, said, strict=True)]
 
     @property
@@ -101,7 +101,7 @@ class Confusion:
         iou = self.iou()
         return mean_of_known(iou[class_id] for class_id in class_map.defect_ids)
 
-    def _sums(self) -> tuple[list[int], list[int], list[int]]:
+    def sums(self) -> tuple[list[int], list[int], list[int]]:
         """Pixels right, true and predicted, by class."""
         counts = self.counts
         return counts.diagonal().tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist()

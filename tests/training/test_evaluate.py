@@ -125,6 +125,15 @@ def test_each_image_tells_what_was_found_of_the_classes_in_its_truth(judged: Eva
     ]
 
 
+def test_each_image_counts_its_pixels_by_class(judged: Evaluation) -> None:
+    # Right, true and predicted, as the confusion matrix above has them in sum; what is in neither is left out.
+    assert [row.pixels_by_class for row in judged.rows] == [
+        {"background": (15, 15, 17), "scratch": (2, 3, 2), "pit": (0, 1, 0)},
+        {"background": (19, 20, 19), "pit": (0, 0, 1)},
+        {"background": (18, 18, 20), "pit": (0, 2, 0)},
+    ]
+
+
 def test_background_has_masks_but_no_defects_to_find(judged: Evaluation) -> None:
     background = judged.scores["classes"]["background"]
     assert background["iou"] == pytest.approx(52 / 57)

@@ -54,6 +54,7 @@ def row(
         false_regions=int(called_ng and not is_ng),
         found_by_class={"scratch <deep> & wide": (int(called_ng), 1)} if is_ng else {},
         mean_defect_iou=(0.6 if called_ng else 0.0) if is_ng else None,
+        pixels_by_class={},
     )
 
 

@@ -38,6 +38,7 @@ def judged(
                     false_regions=int(not is_ng and letter == "1"),
                     found_by_class={kind: (int(letter == "1"), 1)} if is_ng else {},
                     mean_defect_iou=0.5 if is_ng else None,
+                    pixels_by_class={},
                 )
             )
     classes = {kind: {"boundary_f": boundary_f} for kind in said if kind != "ok"}
