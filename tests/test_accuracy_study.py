@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from .test_benchmarks import run_quickly
 
 from data.classes import ClassMap
 from training.config import parse_config
 from training.evaluation import Evaluation, ImageRow
+
+from .test_benchmarks import run_quickly
 
 CLASSES = ClassMap.from_names(["background", "scratch", "pit"])
 
