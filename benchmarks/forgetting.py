@@ -71,9 +71,10 @@ _STRATEGIES: Final = (
     *(_both(*strengths) for strengths in ((1e2, 1.0), (1e3, 10.0))),
     Strategy(f"rehearsal of {KEPT_IMAGES}", _REHEARSAL, images="kept"),
     Strategy("rehearsal", _REHEARSAL, images="both"),
+    Strategy("rehearsal, distillation 1", _REHEARSAL | {"distill_weight": 1.0}, images="both"),
     Strategy("from scratch", {"strategy": "scratch"}, images="both"),
 )
-_QUICK_STRATEGIES: Final = (_STRATEGIES[0], _ewc(1e3), _ewc(1e4), _STRATEGIES[-2])
+_QUICK_STRATEGIES: Final = (_STRATEGIES[0], _ewc(1e3), _ewc(1e4), _STRATEGIES[-3])
 
 
 @dataclass(frozen=True, slots=True)
