@@ -49,7 +49,7 @@ class Strategy:
 
 
 def _ewc(strength: float) -> Strategy:
-    return Strategy(f"EWC {strength:g}", {"strategy": "ewc", "ewc_lambda": strength}, family="EWC")
+    return Strategy(f"EWC {strength:g}", {"strategy": "ewc", "ewc_lambda": strength, "distill_weight": 0.0}, family="EWC")
 
 
 def _distillation(weight: float) -> Strategy:

@@ -101,19 +101,19 @@ def build_regularizer(
 ) -> Regularizer | None:
     """What holds the candidate near the champion, from `segmenter` as `build_segmenter` made it; None: nothing."""
     settings, device = config.adapt, segmenter.mean.device
-    if start is None or (settings.strategy != "ewc" and not settings.distill_weight):
+    if start is None or (settings.strategy != "ewc" and not settings.distillation):
         return None
     elastic, distillation = None, None
     if settings.strategy == "ewc":
         fisher = matched_fisher(start, segmenter=segmenter, class_names=class_names)
         elastic = ElasticPenalty(segmenter, fisher=fisher, strength=settings.ewc_lambda)
-    if settings.distill_weight:
+    if settings.distillation:
         champion_ids, own_ids = start.shared_ids(class_names)
         distillation = Distillation(
             start.champion.build().to(device).to(memory_format=torch.channels_last),
             champion_ids=champion_ids,
             own_ids=own_ids,
-            weight=settings.distill_weight,
+            weight=settings.distillation,
             temperature=settings.distill_temperature,
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from training.config import ConfigError, RunConfig, parse_config, read_config
+from training.config import AdaptSettings, ConfigError, RunConfig, parse_config, read_config
 
 
 def read(tmp_path: Path, text: str = "", *overrides: str) -> RunConfig:
@@ -146,3 +146,16 @@ def test_a_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     config = RunConfig().with_data(Path(name))
     assert config.data.root == Path(name)
     assert read(tmp_path, config.to_toml()) == config
+
+
+@pytest.mark.parametrize(
+    ("adapt", "expected"),
+    [
+        pytest.param({"strategy": "ewc"}, 1.0, id="ewc by itself"),
+        pytest.param({"strategy": "ewc", "distill_weight": 0.0}, 0.0, id="ewc alone"),
+        pytest.param({"strategy": "fine_tune"}, 0.0, id="fine-tuning rehearses"),
+        pytest.param({"strategy": "fine_tune", "distill_weight": 0.5}, 0.5, id="what is said"),
+    ],
+)
+def test_ewc_distils_where_nothing_else_is_said(adapt: dict[str, Any], expected: float) -> None:
+    assert AdaptSettings.model_validate(adapt).distillation == expected
