@@ -49,7 +49,8 @@ class Strategy:
 
 
 def _ewc(strength: float) -> Strategy:
-    return Strategy(f"EWC {strength:g}", {"strategy": "ewc", "ewc_lambda": strength, "distill_weight": 0.0}, family="EWC")
+    adapt = {"strategy": "ewc", "ewc_lambda": strength, "distill_weight": 0.0}
+    return Strategy(f"EWC {strength:g}", adapt, family="EWC")
 
 
 def _distillation(weight: float) -> Strategy:

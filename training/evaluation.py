@@ -15,8 +15,8 @@ class ImageRow(BaseModel):
     `margin` is how far, in log-odds, its surest region lies above the model's decision: NG at 0 and above,
     and null when nothing in it comes near. Regions are counted whatever their class is called
     (`training.region_metrics`); only `found_by_class` asks for the very class: for each that is in its truth, how
-    many of how many true regions were found. `mean_defect_iou` is over those classes, null on an OK image. `pixels_by_class`: of
-    each class that is in its truth or its prediction, how many pixels are right, true, and predicted.
+    many of how many true regions were found. `mean_defect_iou` is over those classes, null on an OK image.
+    `pixels_by_class`: of each class in its truth or its prediction, how many pixels are right, true, and predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
