@@ -34,7 +34,7 @@ def snapshot(
     from rich.console import Console
 
     from cli.logs import log_to
-    from data.golden import has_golden, open_golden
+    from data.golden import find_golden
     from data.inbox import take_in, take_in_dataset
     from data.snapshots import SnapshotStore
     from data.sources import open_dataset
@@ -42,7 +42,7 @@ def snapshot(
 
     place = Workspace.open(workspace)
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    golden = open_golden(place.golden) if has_golden(place.golden) else None
+    golden = find_golden(place.golden)
     if golden is None:
         console.print(f"no golden set in {place.golden}: nothing is kept apart from it")
     store = SnapshotStore(place.datasets)

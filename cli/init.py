@@ -66,14 +66,17 @@ def command(
 
 def _first_snapshot(workspace: "Workspace", data: Path, *, console: "Console") -> "Snapshot":
     """The images to learn from, without those that show a golden one."""
-    from data.golden import has_golden, open_golden
+    from data.golden import find_golden
     from data.inbox import take_in_dataset
     from data.snapshots import SnapshotStore
     from data.sources import open_dataset
 
-    golden = open_golden(workspace.golden) if has_golden(workspace.golden) else None
-    store = SnapshotStore(workspace.datasets)
-    taken = take_in_dataset(open_dataset(data), store=store, golden=golden, note=f"first: {data.name}")
+    taken = take_in_dataset(
+        open_dataset(data),
+        store=SnapshotStore(workspace.datasets),
+        golden=find_golden(workspace.golden),
+        note=f"first: {data.name}",
+    )
     console.print(f"snapshot s{taken.snapshot.number}: {len(taken.snapshot.samples)} labelled images")
     for refusal in taken.refused:
         console.print(f"  left out: {refusal.name} {refusal.why}")
@@ -90,9 +93,8 @@ def _first_champion(
     console: "Console",
 ) -> None:
     """Put the run's model in with all that a candidate goes on from, and make it champion."""
-    from model.store import ModelStore, Parents, StoreError
-    from training.candidate import keep_for_retraining, kept_files
-    from training.run import Run
+    from model.store import ModelStore, StoreError
+    from training.candidate import add_run
 
     store = ModelStore(workspace.models)
     if store.champion is not None:
@@ -100,16 +102,6 @@ def _first_champion(
             f"{workspace.models} has the champion {store.champion.label} already; add another version by "
             f"`segnet models add {folder}`"
         )
-    run = Run.open(folder)
-    if data is not None:  # the run may have seen them under another path, such as a container's
-        run = Run(folder, run.config.with_data(data))
-    keep_for_retraining(run, run.manifest())
-    version = store.add(
-        run.model,
-        by=by,
-        reason="the first model",
-        parents=Parents(snapshot=None if snapshot is None else snapshot.digest, run=folder.resolve().name),
-        attachments=kept_files(folder),
-    )
+    version = add_run(folder, store=store, by=by, reason="the first model", data=data, snapshot=snapshot)
     store.promote(version, by=by, reason="the first champion", expected_champion=None)
     console.print(f"champion: {version.label} ({version.name}, {version.digest[:12]})")

@@ -61,7 +61,8 @@ def command(
         ),
     ] = 2,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads of one inference; default: every core.")
+        int | None,
+        typer.Option(min=1, help="Processor threads of one inference; default: every core, with ray: 1."),
     ] = None,
     overlays: Annotated[bool, typer.Option(help="Write pictures with tinted defects.")] = True,
     coco: Annotated[bool, typer.Option("--coco", help="Write coco.json, too.")] = False,
@@ -114,7 +115,7 @@ def command(
             folder = Folder(out, journal, predictor.contract, rules, predictor.provider, wants_coco=coco)
             folder.remove_partial_files()
             stems = Stems(journal.stems())
-            cluster = _Cluster(address, artifact.model_bytes, device, require_device)
+            cluster = _Cluster(address, artifact.model_bytes, device, require_device, threads or 1)
             started_s = time.monotonic()
             with _engine(engine, inspector=inspector, stems=stems, workers=workers, cluster=cluster) as run:
                 if watch:
@@ -146,6 +147,7 @@ class _Cluster:
     model: bytes
     device: "Device"
     require_device: bool
+    threads: int
 
 
 @contextmanager
@@ -165,8 +167,9 @@ def _engine(
         model=cluster.model,
         device=cluster.device,
         require_device=cluster.require_device,
+        threads=cluster.threads,
     )
-    with ray_cluster(cluster.address):
+    with ray_cluster(cluster.address, cpus=workers * cluster.threads):
         yield partial(inspect_with_ray, job=job, stems=stems, actors=workers)
 
 

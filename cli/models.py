@@ -85,14 +85,23 @@ def add(
         Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Folder of `segnet train`, or a model file.")
     ],
     workspace: WorkspaceFolder = _WORKSPACE,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="Where the run's data set lies now; default: where it was trained."
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="What it is; the history keeps it.")] = "",
     promote_it: Annotated[
         bool, typer.Option("--promote", help="Make it the first champion; there must be none yet.")
     ] = False,
     by: By = None,
 ) -> None:
-    """Put a model in as the candidate; of a run also its configuration, scores, report and weights."""
-    from model.store import Parents, StoreError
+    """Put a model in as the candidate; of a run also its configuration, scores, report and weights.
+
+    Of a run whose data set is at hand, what `segnet retrain --strategy ewc` needs is measured, too (some 20 s).
+    """
+    from model.store import StoreError
 
     store = _store(workspace)
     champion = store.champion
@@ -103,20 +112,11 @@ def add(
         )
     before = store.versions()
     if model.is_dir():
-        from training.candidate import kept_files
-        from training.checkpoint import BEST
-        from training.network_file import write_network
-        from training.run import MODEL_FILE
+        from cli.logs import log_to
+        from training.candidate import add_run
 
-        if (model / BEST).is_file():
-            write_network(model / BEST)
-        version = store.add(
-            model / MODEL_FILE,
-            by=who(by),
-            reason=reason,
-            parents=Parents(run=model.resolve().name),
-            attachments=kept_files(model),
-        )
+        with log_to():
+            version = add_run(model, store=store, by=who(by), reason=reason, data=data)
     else:
         version = store.add(model, by=who(by), reason=reason)
     _tell(version, "is in the store already" if version in before else "added")

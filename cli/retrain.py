@@ -77,7 +77,9 @@ def _tell(outcome: "Outcome", *, if_new: int) -> None:
     """What came in, what the gate said, and what to do next."""
     from rich.console import Console
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for refusal in outcome.refused:
+        console.print(f"left out: {refusal.name}: {refusal.why}")
     if outcome.job is None or outcome.result is None or outcome.version is None:
         console.print(f"{outcome.new_labels} new labels in the inbox, fewer than {if_new}: nothing to do")
         return
@@ -86,8 +88,6 @@ def _tell(outcome: "Outcome", *, if_new: int) -> None:
         console.print(
             f"snapshot s{taken.snapshot.number}: {len(taken.added)} new images, {len(taken.corrected)} corrected"
         )
-        for refusal in taken.refused:
-            console.print(f"  left out: {refusal.name}: {refusal.why}")
     label, result = outcome.version.label, outcome.result
     console.print(f"{label}: {'promoted' if outcome.promoted else result.verdict}. {result.summary}")
     for finding in result.findings:

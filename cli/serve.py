@@ -1,5 +1,6 @@
 """`segnet serve`: a model behind HTTP, until SIGTERM or Ctrl-C."""
 
+import logging
 import math
 import signal
 import sys
@@ -102,6 +103,8 @@ def command(
             timeout_graceful_shutdown=math.ceil(settings.drain_s),
         )
     )
+    # What stops the start is told below, in one line: not by uvicorn's traceback as well.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: getattr(app.state, "start_error", None) is None)
     # Uvicorn drains and then sends the signal again to whom it belonged before: an orderly end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -109,4 +112,6 @@ def command(
     finally:
         error: Exception | None = getattr(app.state, "start_error", None)
         if error is not None:
+            for handler in logging.getLogger().handlers:
+                handler.flush()  # written by a thread of its own: what was logged before comes before
             raise error

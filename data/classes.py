@@ -3,6 +3,7 @@
 import colorsys
 import re
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -151,6 +152,29 @@ class ClassMap(BaseModel):
         if name not in self.names:
             raise ValueError(f"no class {name!r}; the classes are {', '.join(self.names)}")
         return self.names.index(name)
+
+    def widened(self, *others: Self) -> Self:
+        """These classes, whose ids stay, and then what the others know besides, by name and in their order.
+
+        A class that comes new and whose colour is taken gets a free one.
+
+        Raises:
+            ValueError: more classes than a mask can hold.
+        """
+        specs = {spec.name: spec for spec in self.classes}
+        for spec in chain.from_iterable(other.classes for other in others):
+            if spec.name not in specs:
+                taken = {known.color for known in specs.values()}
+                colors = chain((spec.color,), map(_default_color, count(len(specs))))
+                free = next(color for color in colors if color not in taken)
+                specs[spec.name] = spec.model_copy(update={"color": free})
+        return type(self)(classes=tuple(specs.values()))
+
+    def role_conflicts(self, other: Self) -> tuple[tuple[ClassSpec, ClassSpec], ...]:
+        """The classes that are a defect in one map and none in the other: as they are here, and there."""
+        theirs = {spec.name: spec for spec in other.classes}
+        shared = ((spec, theirs[spec.name]) for spec in self.classes if spec.name in theirs)
+        return tuple((here, there) for here, there in shared if here.role != there.role)
 
     def _ids_of(self, role: Role) -> tuple[int, ...]:
         return tuple(class_id for class_id, spec in enumerate(self.classes) if spec.role == role)

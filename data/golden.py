@@ -82,7 +82,7 @@ def freeze(manifest: Manifest, *, split: str, destination: Path) -> Golden:
 
 
 def has_golden(folder: Path) -> bool:
-    """Whether anything stands in the folder; what does is looked at by `open_golden`."""
+    """Whether anything stands in the folder; what does is looked at by `find_golden`."""
     return folder.is_dir() and any(folder.iterdir())
 
 
@@ -92,11 +92,19 @@ def open_golden(folder: Path) -> Manifest:
     Raises:
         GoldenError: nothing is frozen there, or it was changed since; names the files.
     """
-    if not has_golden(folder):
+    manifest = find_golden(folder)
+    if manifest is None:
         raise GoldenError(
             f"{folder} holds no golden set, which candidates are judged on; "
             "`segnet init DIR --data DATA` freezes the test split of DATA"
         )
+    return manifest
+
+
+def find_golden(folder: Path) -> Manifest | None:
+    """As `open_golden`; None where nothing stands in the folder. Raises GoldenError when it was changed."""
+    if not has_golden(folder):
+        return None
     seal = read_seal(folder)
     found = _hash_files(folder)
     changes = {

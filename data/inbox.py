@@ -4,12 +4,12 @@ The inbox is a folder of images and masks, flat or by split, in which little mus
 are those of the latest snapshot, and split.csv may give groups alone. It is read, and never changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from data.classes import ClassMap, ClassSpec
+from data.classes import ClassMap
 from data.identity import LabelledSample, labelled_samples
 from data.leaks import Leaks
 from data.manifest import DatasetError, Manifest, Sample, raise_for
@@ -45,6 +45,56 @@ class TakenIn:
     refused: tuple[Refusal, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What came, after all of it was read once.
+
+    Attributes:
+        root: the folder it lies in.
+        known: the snapshot that it is compared with; None before the first.
+        class_map: the classes of the snapshot that it would become; None where nothing came.
+        accepted: what may be learnt from, in the ids of `class_map`; refused: what may not, and why.
+    """
+
+    root: Path
+    known: Snapshot | None
+    class_map: ClassMap | None
+    accepted: tuple[LabelledSample, ...]
+    refused: tuple[Refusal, ...]
+
+    @property
+    def new_labels(self) -> int:
+        """How many pictures with these labels the snapshot does not hold. What is refused does not count: it stays in
+        the inbox for good."""
+        held = {(sample.pixels, sample.labels) for sample in self.known.samples} if self.known else set()
+        return len({(sample.pixels, sample.labels) for sample in self.accepted} - held)
+
+    def add_to(self, writer: SnapshotWriter, *, note: str) -> TakenIn:
+        """The snapshot with them: new pictures added, corrected masks in place of older ones.
+
+        `writer` is at the snapshot that they were compared with.
+
+        - The same picture, however encoded, is a correction: its new mask counts; name, split and group stay.
+        - Another picture under a known name is kept under NAME-<8 digits of its hash>.
+        - A group stays in its split. New groups are dealt by a hash, 15 % to val; a picture without one is its own.
+
+        Raises:
+            DatasetError: a split contradicts, a picture has two masks, or nothing may be learnt from; then nothing
+                was taken in. SnapshotError: a file was changed meanwhile. OSError: the disk is full.
+        """
+        assert writer.latest is self.known, "the store is locked since they were read"
+        if self.class_map is None or not self.accepted:
+            raise _nothing_in(self.root, refused=self.refused)
+        placement = place(self.accepted, known=self.known)
+        return TakenIn(
+            snapshot=_write(writer, placement, class_map=self.class_map, note=note),
+            added=tuple(sorted(sample.source.name for sample in placement.added)),
+            corrected=tuple(sorted(placement.corrected)),
+            unchanged=placement.unchanged,
+            refused=self.refused,
+        )
+
+
 def open_inbox(folder: Path, *, class_map: ClassMap | None) -> Manifest:
     """What lies in an inbox; samples without a split have `UNASSIGNED`. Names are read, pixels are not.
 
@@ -54,11 +104,8 @@ def open_inbox(folder: Path, *, class_map: ClassMap | None) -> Manifest:
         DatasetError: nothing in it, no classes, a picture for `test` or another split of its own, or whatever
             `data.sources.open_dataset` refuses.
     """
-    nothing = DatasetError(
-        f"{folder} is empty: put pictures into images/ and their masks under the same names into masks/"
-    )
-    if is_empty(folder):
-        raise nothing
+    if _is_empty(folder):
+        raise _nothing_in(folder)
     survey = survey_folder(folder)
     classes_file, table = folder / CLASSES_FILE, folder / SPLIT_FILE
     is_flat = any(is_image(path) for path in files_in(folder / "images"))
@@ -69,7 +116,7 @@ def open_inbox(folder: Path, *, class_map: ClassMap | None) -> Manifest:
     assert by_class is not None, "a survey without errors has read the classes"
     samples = _flat_samples(folder) if is_flat else survey.samples
     if not samples:
-        raise nothing
+        raise _nothing_in(folder)
     for sample in samples:
         if sample.split not in (*TAKEN_SPLITS, UNASSIGNED):
             raise DatasetError(
@@ -79,25 +126,34 @@ def open_inbox(folder: Path, *, class_map: ClassMap | None) -> Manifest:
     return Manifest(root=folder, class_map=by_class, samples=samples)
 
 
-def take_in(inbox: Path, *, store: SnapshotStore, golden: Manifest | None, note: str) -> TakenIn:
-    """The latest snapshot with what lies in the inbox: new pictures added, corrected masks in place of older ones.
+def read_inbox(inbox: Path, *, known: Snapshot | None, golden: Manifest | None) -> Arrivals:
+    """Read an inbox, which may be empty, once; `known` is the snapshot that it is compared with.
 
-    - The same picture, however encoded, is a correction: its new mask counts; name, split and group stay.
-    - Another picture under a known name is kept under NAME-<8 digits of its hash>.
-    - A group stays in its split. New groups are dealt by a hash, 15 % to val; a picture without one is its own.
-    - What shows a golden picture, or a part that is in the golden set, is left out; the rest goes on.
     - Classes are matched by name, and new ones appended.
+    - What shows a golden picture, or a part that is in the golden set, is left out; the rest goes on.
 
-    The store is locked meanwhile: another process waits for ten minutes. Memory does not grow with the images.
+    Memory does not grow with the images.
 
     Raises:
-        DatasetError: a file is broken, a split contradicts, a picture has two masks, or nothing may be learnt from;
-            then nothing was taken in. LockedError: somebody else writes. OSError: the disk is full.
+        DatasetError: a file is broken, or a split or a class contradicts; names it.
+    """
+    if _is_empty(inbox):
+        return Arrivals(root=inbox, known=known, class_map=None, accepted=(), refused=())
+    dataset = open_inbox(inbox, class_map=known.class_map if known else None)
+    return _read(dataset, known=known, golden=golden)
+
+
+def take_in(inbox: Path, *, store: SnapshotStore, golden: Manifest | None, note: str) -> TakenIn:
+    """The latest snapshot with what lies in the inbox: `read_inbox` and `Arrivals.add_to`.
+
+    The store is locked meanwhile: another process waits for ten minutes.
+
+    Raises:
+        DatasetError: as these two say; then nothing was taken in. LockedError: somebody else writes.
+        OSError: the disk is full.
     """
     with store.writing() as writer:
-        known = writer.latest
-        arrivals = open_inbox(inbox, class_map=known.class_map if known else None)
-        return _add_to(writer, arrivals, golden=golden, note=note)
+        return read_inbox(inbox, known=writer.latest, golden=golden).add_to(writer, note=note)
 
 
 def take_in_dataset(
@@ -108,58 +164,23 @@ def take_in_dataset(
     if not samples:
         raise DatasetError(f"{dataset.root}: no image in train or val; split it with `segnet data split`")
     with store.writing() as writer:
-        return _add_to(writer, replace(dataset, samples=samples), golden=golden, note=note)
+        arrivals = _read(replace(dataset, samples=samples), known=writer.latest, golden=golden)
+        return arrivals.add_to(writer, note=note)
 
 
-def count_new(inbox: Path, *, store: SnapshotStore, golden: Manifest | None = None) -> int:
-    """How many pictures with these labels the latest snapshot does not hold; 0 for an empty or missing inbox.
-
-    With `golden`, those that `take_in` would leave out are not counted: they stay in the inbox for good.
-
-    Raises:
-        DatasetError: as `take_in`.
-    """
-    if is_empty(inbox):
-        return 0
-    known = store.latest()
-    arrivals = open_inbox(inbox, class_map=known.class_map if known else None)
-    held = {(sample.pixels, sample.labels) for sample in known.samples} if known else set()
-    new = {
-        (sample.pixels, sample.labels)
-        for sample, refusal in _look_at(arrivals, onto=_classes_after(known, arrivals), golden=golden)
-        if refusal is None
-    }
-    return len(new - held)
-
-
-def is_empty(inbox: Path) -> bool:
+def _is_empty(inbox: Path) -> bool:
     """Whether nobody has put anything into its images/ yet."""
     return not any(path.is_file() and not path.name.startswith(".") for path in (inbox / "images").rglob("*"))
 
 
-def _add_to(writer: SnapshotWriter, arrivals: Manifest, *, golden: Manifest | None, note: str) -> TakenIn:
-    known = writer.latest
-    class_map = _classes_after(known, arrivals)
-    accepted: list[LabelledSample] = []
-    refused: list[Refusal] = []
-    for sample, refusal in _look_at(arrivals, onto=class_map, golden=golden):
-        if refusal is None:
-            accepted.append(sample)
-        else:
-            refused.append(refusal)
-    if not accepted:
-        named = "; ".join(f"{one.name} {one.why}" for one in refused[:_NAMED_AT_MOST])
-        more = f"; and {len(refused) - _NAMED_AT_MOST} more" if len(refused) > _NAMED_AT_MOST else ""
-        raise DatasetError(f"{arrivals.root}: nothing in it may be learnt from: {named}{more}")
-    placement = place(accepted, known=known)
-    snapshot = _write(writer, placement, class_map=class_map, note=note)
-    return TakenIn(
-        snapshot=snapshot,
-        added=tuple(sorted(sample.source.name for sample in placement.added)),
-        corrected=tuple(sorted(placement.corrected)),
-        unchanged=placement.unchanged,
-        refused=tuple(refused),
-    )
+def _nothing_in(inbox: Path, *, refused: Sequence[Refusal] = ()) -> DatasetError:
+    if not refused:
+        return DatasetError(
+            f"{inbox} is empty: put pictures into images/ and their masks under the same names into masks/"
+        )
+    named = "; ".join(f"{one.name} {one.why}" for one in refused[:_NAMED_AT_MOST])
+    more = f"; and {len(refused) - _NAMED_AT_MOST} more" if len(refused) > _NAMED_AT_MOST else ""
+    return DatasetError(f"{inbox}: nothing in it may be learnt from: {named}{more}")
 
 
 def _flat_samples(folder: Path) -> tuple[Sample, ...]:
@@ -177,40 +198,39 @@ def _flat_samples(folder: Path) -> tuple[Sample, ...]:
     return tuple(samples.values())
 
 
-def _classes_after(known: Snapshot | None, arrivals: Manifest) -> ClassMap:
-    """The classes of the latest snapshot, whose ids stay, and then those that came new."""
-    if known is None:
-        return arrivals.class_map
-    specs = {spec.name: spec for spec in known.class_map.classes}
-    for class_id, spec in enumerate(arrivals.class_map.classes):
-        first = specs.get(spec.name)
-        if first is None:
-            specs[spec.name] = _told_apart(spec, specs)
-        elif first.role != spec.role:
-            raise DatasetError(
-                f"{arrivals.root / CLASSES_FILE}: the class {spec.name} is {spec.role} here and {first.role} in "
-                f"the latest snapshot; write `{class_id} {spec.name} {first.role}`"
-            )
-    return ClassMap(classes=tuple(specs.values()))
-
-
-def _told_apart(spec: ClassSpec, others: Mapping[str, ClassSpec]) -> ClassSpec:
-    """The class with its colour, or where another has that, with the default one of its new id."""
-    if spec.color not in {other.color for other in others.values()}:
-        return spec
-    return ClassMap.from_names((*others, spec.name)).classes[-1].model_copy(update={"role": spec.role})
-
-
-def _look_at(
-    arrivals: Manifest, *, onto: ClassMap, golden: Manifest | None
-) -> Iterator[tuple[LabelledSample, Refusal | None]]:
-    """Each sample, read once, and why it is left out, if it is."""
+def _read(dataset: Manifest, *, known: Snapshot | None, golden: Manifest | None) -> Arrivals:
+    """Every sample, read once."""
+    class_map = _classes_after(known, dataset)
     leaks = Leaks(golden)
-    with meter(f"Reading {arrivals.root.name}", total=len(arrivals.samples)) as progress:
-        for sample in labelled_samples(arrivals, onto=onto):
+    accepted: list[LabelledSample] = []
+    refused: list[Refusal] = []
+    with meter(f"Reading {dataset.root.name}", total=len(dataset.samples)) as progress:
+        for sample in labelled_samples(dataset, onto=class_map):
             why = leaks.why_not(sample)
-            yield sample, None if why is None else Refusal(sample.source.name, why)
+            if why is None:
+                accepted.append(sample)
+            else:
+                refused.append(Refusal(sample.source.name, why))
             progress.advance()
+    return Arrivals(
+        root=dataset.root,
+        known=known,
+        class_map=class_map,
+        accepted=tuple(accepted),
+        refused=tuple(refused),
+    )
+
+
+def _classes_after(known: Snapshot | None, dataset: Manifest) -> ClassMap:
+    """The classes of the snapshot, whose ids stay, and then those that came new."""
+    if known is None:
+        return dataset.class_map
+    for before, now in known.class_map.role_conflicts(dataset.class_map):
+        raise DatasetError(
+            f"{dataset.root / CLASSES_FILE}: the class {now.name} is {now.role} here and {before.role} in the latest "
+            f"snapshot; write `{dataset.class_map.index_of(now.name)} {now.name} {before.role}`"
+        )
+    return known.class_map.widened(dataset.class_map)
 
 
 def _write(writer: SnapshotWriter, placement: Placement, *, class_map: ClassMap, note: str) -> Snapshot:

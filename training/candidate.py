@@ -1,6 +1,6 @@
 """A candidate, from a champion and labelled images to a calibrated model file with all that the next round needs."""
 
-import dataclasses
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -8,20 +8,23 @@ import torch
 
 from data.dataset import CropDataset
 from data.files import write_atomically
-from data.manifest import Manifest
+from data.manifest import DatasetError, Manifest
+from data.snapshots import Snapshot
 from model.predictor import Predictor
+from model.store import ModelStore, Parents, Version
 from training.adapt import Start, matched_fisher
-from training.checkpoint import BEST
+from training.checkpoint import BEST, CheckpointError
 from training.evaluate import evaluate
 from training.ewc import FISHER_FILE, add_online, compute_fisher, save_fisher
 from training.export import restamp
-from training.gate.relabel import Relabelled, widened
+from training.gate.relabel import in_common_classes
 from training.network_file import NETWORK_FILE, write_network
 from training.operating_point import Rates
 from training.report import METRICS_FILE, REPORT_FILE
 from training.retrain_config import BASE_FILE
 from training.run import CONFIG_FILE, Run, export_run, finish_run, train_stage, trained_network
 
+_log: Final = logging.getLogger(__name__)
 #: Crops that a Fisher information is measured on: 20 s on two cores, and its large entries repeat within some percent.
 _FISHER_CROPS: Final = 256
 #: What a version in the store carries besides its model file, where a run has it.
@@ -51,27 +54,69 @@ def make_candidate(
 
 def rates_of(champion: Path, manifest: Manifest) -> Rates | None:
     """Escape and overkill of a model file on val; None where val holds no NG or no OK image."""
-    model = Predictor.open(champion)
-    class_map = widened(manifest.class_map, model.contract.classes)
-    scores = evaluate(
-        Relabelled(model, class_map), dataclasses.replace(manifest, class_map=class_map), split="val"
-    ).scores
+    wide, (model,) = in_common_classes(manifest, Predictor.open(champion))
+    scores = evaluate(model, wide, split="val").scores
     escape, overkill = scores["escape_rate"], scores["overkill_rate"]
     return None if escape is None or overkill is None else Rates(escape, overkill)
 
 
-def keep_for_retraining(run: Run, manifest: Manifest, *, start: Start | None = None) -> None:
+def add_run(
+    folder: Path,
+    *,
+    store: ModelStore,
+    by: str,
+    reason: str = "",
+    data: Path | None = None,
+    snapshot: Snapshot | None = None,
+) -> Version:
+    """Put a trained run into the store with all that a candidate goes on from; a warning names what it lacks.
+
+    Args:
+        data: where its data set lies now; None: where it was trained.
+        snapshot: what it was trained on, where there is one.
+
+    Raises:
+        ConfigError: the folder holds no run. ArtifactError: its model file is none.
+        OSError: it has no model file, or the disk is full.
+    """
+    run = Run.open(folder)
+    if data is not None:
+        run = Run(folder, run.config.with_data(data))
+    # One that is there may stand for more rounds than this one.
+    if not (run.folder / FISHER_FILE).is_file():
+        try:
+            keep_for_retraining(run)
+        except (CheckpointError, DatasetError, OSError) as error:
+            lacks = [name for name in (NETWORK_FILE, FISHER_FILE) if not (run.folder / name).is_file()]
+            _log.warning(
+                "%s goes into the store without %s (%s): no candidate can go on from it%s",
+                folder,
+                " and ".join(lacks),
+                error,
+                "" if NETWORK_FILE in lacks else " by --strategy ewc",
+            )
+    return store.add(
+        run.model,
+        by=by,
+        reason=reason,
+        parents=Parents(snapshot=None if snapshot is None else snapshot.digest, run=folder.resolve().name),
+        attachments=kept_files(folder),
+    )
+
+
+def keep_for_retraining(run: Run, manifest: Manifest | None = None, *, start: Start | None = None) -> None:
     """Write network.pt and fisher.pt beside a trained model: what the next candidate goes on from.
 
+    `manifest` is what it was trained on; None: the data set that its configuration names.
     Of a candidate the Fisher information is that of all rounds together (`training.ewc.add_online`).
 
     Raises:
-        CheckpointError: the run has no checkpoint. DatasetError: a training image cannot be read.
+        CheckpointError: the run has no checkpoint. DatasetError: its data set is not there, or an image cannot be read.
     """
     write_network(run.folder / BEST)
     segmenter, class_map = trained_network(run, checkpoint=run.folder / BEST)
     crops = CropDataset(
-        manifest.split("train"),
+        (manifest or run.manifest()).split("train"),
         class_map=class_map,
         settings=run.config.crops,
         seed=run.config.seed,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from data.files import write_atomically
 from data.golden import open_golden
-from data.inbox import TakenIn, count_new, take_in
+from data.inbox import Refusal, TakenIn, read_inbox
 from data.locks import exclusive_lock
 from data.snapshots import Snapshot, SnapshotStore
 from data.workspace import Workspace
@@ -67,12 +67,14 @@ class Outcome:
 
     Attributes:
         new_labels: how many new labels the inbox held.
+        refused: what in it may not be learnt from.
         taken: what came in from it; None when nothing was new.
         job: where all of it lies; None when there was too little to begin (`Request.if_new`).
         result: the gate's word; version: the candidate; promoted: whether it is the champion now.
     """
 
     new_labels: int
+    refused: tuple[Refusal, ...] = ()
     taken: TakenIn | None = None
     job: Job | None = None
     result: GateResult | None = None
@@ -84,8 +86,9 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
     """One retraining, from the inbox to the store; a job that was cut off goes on.
 
     Raises:
-        LockedError: another job runs. RetrainError: no champion, or nothing to learn from.
-        ValueError family: the data, the configuration or the golden set stand in the way; the champion stays.
+        LockedError: another job runs, or somebody takes images in. RetrainError: no champion.
+        ValueError family: the data, or that there are none, the configuration or the golden set stand in the way; the
+            champion stays.
     """
     with exclusive_lock(workspace.runs / LOCK_FILE, wait_s=request.wait_s):
         store, datasets = ModelStore(workspace.models), SnapshotStore(workspace.datasets)
@@ -96,27 +99,24 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
                 "`segnet models add RUN --promote`"
             )
         golden = open_golden(workspace.golden)
-        new_labels = count_new(workspace.inbox, store=datasets, golden=golden)
-        cut_off = is_unfinished(workspace.runs, champion=champion, snapshot=datasets.latest())
-        if new_labels < request.if_new and not cut_off:
-            return Outcome(new_labels=new_labels)
-        base = store.attachment(champion, BASE_FILE) or _needed(store, champion, CONFIG_FILE)
-        config = candidate_config(
-            base,
-            overlay=request.overlay,
-            strategy=request.strategy,
-            overrides=request.overrides,
-        )
-        taken = None
-        if new_labels:
-            note = f"for a candidate after {champion.label}"
-            taken = take_in(workspace.inbox, store=datasets, golden=golden, note=note)
-        snapshot = datasets.latest()
-        if snapshot is None:
-            raise RetrainError(
-                f"neither {workspace.inbox} nor {workspace.datasets} holds a labelled image to learn from; "
-                "put images and masks into the inbox"
+        with datasets.writing() as writer:
+            # Under the lock from here on: what is counted is what is taken in, by one reading.
+            arrivals = read_inbox(workspace.inbox, known=writer.latest, golden=golden)
+            new_labels = arrivals.new_labels
+            cut_off = is_unfinished(workspace.runs, champion=champion, snapshot=writer.latest)
+            if new_labels < request.if_new and not cut_off:
+                return Outcome(new_labels=new_labels, refused=arrivals.refused)
+            base = store.attachment(champion, BASE_FILE) or _needed(store, champion, CONFIG_FILE)
+            config = candidate_config(
+                base,
+                overlay=request.overlay,
+                strategy=request.strategy,
+                overrides=request.overrides,
             )
+            taken, snapshot = None, writer.latest
+            if snapshot is None or new_labels:
+                taken = arrivals.add_to(writer, note=f"for a candidate after {champion.label}")
+                snapshot = taken.snapshot
         config = config.with_data(datasets.snapshot_path(snapshot))
         job = Job.begin(workspace.runs, champion=champion, snapshot=snapshot, config=config)
         if job.is_finished:
@@ -144,7 +144,13 @@ def retrain(workspace: Workspace, request: Request) -> Outcome:
         if not job.is_finished:
             job = job.finished(verdict=result.verdict, promoted=promoted, version=version)
         return Outcome(
-            new_labels=new_labels, taken=taken, job=job, result=result, version=version, promoted=promoted
+            new_labels=new_labels,
+            refused=arrivals.refused,
+            taken=taken,
+            job=job,
+            result=result,
+            version=version,
+            promoted=promoted,
         )
 
 
@@ -153,7 +159,7 @@ def _start(
 ) -> Start | None:
     """What the candidate goes on from; None when it owes the champion nothing."""
     adapt = run.config.adapt
-    if adapt.strategy == "scratch" and not adapt.distill_weight:
+    if adapt.strategy == "scratch" and not adapt.distillation:
         return None
     new = {sample.name for sample in snapshot.samples}
     if champion.parents.snapshot is not None:

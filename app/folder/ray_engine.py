@@ -36,10 +36,13 @@ class Job:
     write_overlays: bool
     device: Device
     require_device: bool
+    threads: int
 
     @classmethod
-    def of(cls, inspector: Inspector, *, model: bytes, device: Device, require_device: bool) -> "Job":
-        """The same work as this inspector's; `model` is the bytes of its file."""
+    def of(
+        cls, inspector: Inspector, *, model: bytes, device: Device, require_device: bool, threads: int
+    ) -> "Job":
+        """The same work as this inspector's; `model` is the bytes of its file, `threads` those of one inference."""
         return cls(
             source=inspector.source,
             model=model,
@@ -48,14 +51,17 @@ class Job:
             write_overlays=inspector.write_overlays,
             device=device,
             require_device=require_device,
+            threads=threads,
         )
 
 
 class _Actor:
     """One predictor in one process, on whichever node Ray puts it."""
 
-    def __init__(self, job: Job, threads: int) -> None:
-        predictor = Predictor.open(job.model, device=job.device, require=job.require_device, threads=threads)
+    def __init__(self, job: Job) -> None:
+        predictor = Predictor.open(
+            job.model, device=job.device, require=job.require_device, threads=job.threads
+        )
         self._inspector = Inspector(job.source, predictor, job.recipe, job.out, job.write_overlays)
 
     def inspect(self, file: ImageFile, stem: str) -> Inspection:
@@ -63,29 +69,41 @@ class _Actor:
 
 
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[None]:
-    """Join a cluster, or without an address start one on this machine; left at the end."""
+def ray_cluster(address: str | None, *, cpus: int) -> Iterator[None]:
+    """Join a cluster, or without an address start one on this machine, which must have `cpus`; left at the end.
+
+    Raises:
+        ValueError: this machine has fewer CPUs: actors that ask for more than there are would wait for ever.
+    """
     ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
     try:
+        cluster: Any = ray
+        there = int(cluster.cluster_resources().get("CPU", 0))
+        # A cluster may grow when more is asked for.
+        if address is None and there < cpus:
+            raise ValueError(
+                f"workers x threads are {cpus} CPUs, and this machine has {there}; lower --workers or --threads"
+            )
         yield
     finally:
         ray.shutdown()
 
 
 def inspect_with_ray(
-    files: Iterable[ImageFile | None], *, job: Job, stems: Stems, actors: int, cpus_per_actor: int = 1
+    files: Iterable[ImageFile | None], *, job: Job, stems: Stems, actors: int
 ) -> Iterator[Inspection]:
-    """Rows of files in the order in which they are done, by `actors` processes; inside `ray_cluster`.
+    """Rows of files in the order in which they are done, by `actors` processes of `job.threads` CPUs each; inside
+    `ray_cluster`.
 
     Raises:
         ray.exceptions.RayError: an image that every actor died of, or no node left.
     """
     gpus = 1 if job.device in ("cuda", "tensorrt") else 0
-    remote: Any = ray.remote(
-        num_cpus=cpus_per_actor, num_gpus=gpus, max_restarts=-1, max_task_retries=_TRIES
-    )(_Actor)
+    remote: Any = ray.remote(num_cpus=job.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=_TRIES)(
+        _Actor
+    )
     shared = ray.put(job)
-    pool: Any = ActorPool([remote.remote(shared, cpus_per_actor) for _ in range(actors)])
+    pool: Any = ActorPool([remote.remote(shared) for _ in range(actors)])
     for file in files:
         if file is None:
             while pool.has_next():

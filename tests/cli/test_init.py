@@ -140,6 +140,25 @@ def test_a_run_becomes_the_first_champion_with_all_that_a_candidate_goes_on_from
     assert "has the champion v1 already; add another version by `segnet models add" in said
 
 
+def test_a_run_whose_data_set_is_gone_becomes_champion_all_the_same_and_what_it_lacks_is_said(
+    segnet: Callable[..., tuple[int, str]], tmp_path: Path, run: Path
+) -> None:
+    moved = tmp_path / "tiny"
+    shutil.copytree(run, moved, ignore=shutil.ignore_patterns("fisher.pt"))
+    config = Run.open(moved).config.with_data(tmp_path / "gone")
+    (moved / "config.toml").write_text(config.to_toml())
+    code, said = segnet(tmp_path / "line", "--model", moved)
+    assert code == 0, said
+    assert "champion: v1 (colours, " in said
+    told = " ".join(said.split())
+    assert "goes into the store without fisher.pt (" in told
+    assert "there is no such folder" in told
+    assert "): no candidate can go on from it by --strategy ewc" in told
+    champion = ModelStore(tmp_path / "line" / "models").champion
+    assert champion is not None
+    assert set(champion.attachments) == {"config.toml", "network.pt"}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -1,5 +1,7 @@
 """`segnet models`: what serves, what served, what may serve next, and how to change it."""
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,54 +230,118 @@ def test_a_user_without_a_name_is_told_by_number(
     assert store.versions()[0].by == "user 4711"
 
 
-def test_a_run_brings_its_configuration_scores_report_and_weights(
-    store: ModelStore, tmp_path: Path, tiny_config: Path
-) -> None:
-    from model.segmenter import build
-    from training.checkpoint import BEST, Checkpoint, save_checkpoint
+@pytest.fixture(scope="module")
+def run(tiny_config: Path, tiny_parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that trained for no epoch; its model file is the stored one. Not to be written to."""
+    from data.sources import open_dataset
+    from training.checkpoint import BEST, save_checkpoint
     from training.config import read_config
-    from training.network_file import read_network
+    from training.run import Run
+    from training.state import build_state
 
-    run = tmp_path / "0007"
-    run.mkdir()
-    (run / "model.onnx").write_bytes(STORED.read_bytes())
-    for name in ("config.toml", "metrics.json", "report.html", "run.log"):
-        (run / name).write_text(name)
-    config = read_config(tiny_config)
-    weights = build("residual_segnet", class_count=3, options=config.network.options).state_dict()
-    save_checkpoint(
-        run / BEST,
-        Checkpoint(
-            config=config.to_toml(),
-            classes="0 background\n1 scratch\n2 pit\n",
-            epoch=1,
-            network={},
-            averaged={f"module.{name}": value for name, value in weights.items()},
-            optimizer={},
-            schedule={},
-            scaler={},
-            random_state=next(iter(weights.values())),
-            best_score=None,
-            best_epoch=1,
-            stale_epochs=0,
-        ),
-    )
-    segnet_models("add", run, "--promote")
+    config = read_config(tiny_config).with_data(tiny_parts)
+    run = Run.start(tmp_path_factory.mktemp("runs") / "0007", config=config)
+    save_checkpoint(run.folder / BEST, build_state(config, open_dataset(tiny_parts)).to_checkpoint())
+    shutil.copy(STORED, run.model)
+    for name in ("metrics.json", "report.html", "run.log"):
+        (run.folder / name).write_text(name)
+    return run.folder
+
+
+@pytest.mark.usefixtures("fresh_torch", "few_crops")
+def test_a_run_brings_its_configuration_scores_report_weights_and_what_they_depend_on(
+    store: ModelStore, tmp_path: Path, run: Path, tiny_parts: Path
+) -> None:
+    """Its data set has moved since."""
+    from training.adapt import load_start
+
+    moved = copy_of_run(run, tmp_path / "0007", data=tmp_path / "gone")
+    segnet_models("add", moved, "--promote", "--data", tiny_parts)
     version = store.champion
     assert version is not None
     assert version.parents.run == "0007"
-    assert sorted(version.attachments) == ["config.toml", "metrics.json", "network.pt", "report.html"]
-    report = store.attachment(version, "report.html")
-    network = store.attachment(version, "network.pt")
+    assert sorted(version.attachments) == [
+        "config.toml", "fisher.pt", "metrics.json", "network.pt", "report.html",
+    ]  # fmt: skip
+    report, network, fisher = (
+        store.attachment(version, name) for name in ("report.html", "network.pt", "fisher.pt")
+    )
     assert report is not None
     assert network is not None
     assert report.read_text() == "report.html"
-    assert read_network(network).class_names == ("background", "scratch", "pit")
+    start = load_start(network, fisher=fisher)
+    assert start.champion.class_names == ("background", "scratch", "pit", "stain", "crack")
+    assert start.fisher is not None
 
 
-def test_a_run_without_a_model_is_refused(store: ModelStore, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fresh_torch", "few_crops")
+@pytest.mark.parametrize(
+    ("lost", "kept", "told"),
+    [
+        pytest.param(
+            "data", {"network.pt"},
+            r"without fisher\.pt \(.*gone: there is no such folder.*\): .* go on from it by --strategy ewc$",
+            id="data set",
+        ),
+        pytest.param(
+            "best.pt", set(), r"without network\.pt and fisher\.pt \(.*best\.pt.*\): no candidate can go on from it$",
+            id="checkpoint",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_that_lacks_something_is_added_without_it_and_that_is_said(
+    store: ModelStore,
+    tmp_path: Path,
+    run: Path,
+    tiny_parts: Path,
+    caplog: pytest.LogCaptureFixture,
+    lost: str,
+    kept: set[str],
+    told: str,
+) -> None:
+    moved = copy_of_run(run, tmp_path / "0007", data=tmp_path / "gone" if lost == "data" else tiny_parts)
+    (moved / lost).unlink(missing_ok=True)
+    segnet_models("add", moved)
+    (version,) = store.versions()
+    assert set(version.attachments) == {"config.toml", "metrics.json", "report.html"} | kept
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert re.search(told, warning.getMessage())
+
+
+@pytest.mark.usefixtures("fresh_torch")
+def test_what_a_run_has_measured_of_its_weights_is_not_measured_again(
+    store: ModelStore, tmp_path: Path, run: Path
+) -> None:
+    """A candidate's stands for all rounds, and those before are not to be had any more."""
+    moved = copy_of_run(run, tmp_path / "0007", data=tmp_path / "gone")
+    (moved / "fisher.pt").write_bytes(b"of all rounds")
+    segnet_models("add", moved)
+    (version,) = store.versions()
+    kept = store.attachment(version, "fisher.pt")
+    assert kept is not None
+    assert kept.read_bytes() == b"of all rounds"
+
+
+def copy_of_run(run: Path, folder: Path, *, data: Path) -> Path:
+    from training.run import Run
+
+    shutil.copytree(run, folder)
+    config = Run.open(folder).config.with_data(data)
+    (folder / "config.toml").write_text(config.to_toml())
+    return folder
+
+
+@pytest.fixture
+def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Fisher information of tests need not be exact."""
+    from training import candidate
+
+    monkeypatch.setattr(candidate, "_FISHER_CROPS", 4)
+
+
+def test_a_folder_that_is_no_run_is_refused(store: ModelStore, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"model\.onnx"):
+    with pytest.raises(ValueError, match=r"empty holds no run \(no config\.toml\); give the folder of"):
         segnet_models("add", tmp_path / "empty")
     assert store.versions() == ()
 

@@ -140,10 +140,11 @@ def outcome(verdict: GateVerdict, *, promoted: bool) -> Outcome:
         created_at=NOW,
         note="",
     )
-    why = "shows the golden image g7"
+    refused = (Refusal("d[1]", "shows the golden image g7"),)
     return Outcome(
         new_labels=3,
-        taken=TakenIn(snapshot, ("a", "b"), ("c",), (), (Refusal("d", why),)),
+        refused=refused,
+        taken=TakenIn(snapshot, ("a", "b"), ("c",), (), refused),
         job=Job(Path("runs/job"), JobRecord(champion="", snapshot="", strategy="ewc", started_at=NOW)),
         result=GateResult(
             verdict=verdict, summary="Because of its numbers.", reasons=(), findings=(finding,),
@@ -175,8 +176,8 @@ def test_how_it_ended_is_told_and_is_the_exit_code(
     ended, said, _ = segnet()
     assert ended == code
     lines = said.splitlines()
-    assert lines[0] == "snapshot s3: 2 new images, 1 corrected"
-    assert lines[1] == "  left out: d: shows the golden image g7"
+    assert lines[0] == "left out: d[1]: shows the golden image g7"
+    assert lines[1] == "snapshot s3: 2 new images, 1 corrected"
     assert lines[2].startswith(f"v2: {word}. ")
     assert lines[3] == "   better  escape rate is better beyond doubt: 9 % → 1 %"
     assert lines[4] == "report: runs/job/gate.html"
@@ -186,6 +187,21 @@ def test_how_it_ended_is_told_and_is_the_exit_code(
 
 
 # Why it does not begin
+
+
+def test_below_its_number_it_takes_nothing_in_and_names_what_does_not_count(
+    segnet: Callable[..., tuple[int, str, str]], workspace: Path
+) -> None:
+    nothing_to_learn(workspace)
+    fill_inbox(
+        workspace, *(part(name, seed=seed, split="train") for name, seed in (("a", 7), ("leak", 1), ("b", 8)))
+    )
+    code, said, _ = segnet("--if-new", 3)
+    assert code == 0
+    left_out, told = said.splitlines()
+    assert left_out.startswith("left out: leak: is the golden image golden1 itself (correlation 1.00), ")
+    assert told == "2 new labels in the inbox, fewer than 3: nothing to do"
+    assert not list((workspace / "datasets").glob("snapshots/*"))
 
 
 def part(name: str, *, seed: int, split: str | None = None) -> LabelledImage:
@@ -254,6 +270,11 @@ def nothing_to_learn(workspace: Path) -> None:
     freeze_golden(workspace)
 
 
+def only_golden_images(workspace: Path) -> None:
+    nothing_to_learn(workspace)
+    fill_inbox(workspace, part("leak", seed=1, split="train"))
+
+
 def a_misspelt_setting(workspace: Path) -> None:
     nothing_to_learn(workspace)
     fill_inbox(workspace, part("a", seed=7, split="train"), part("b", seed=8, split="val"))
@@ -270,7 +291,8 @@ _REFUSALS = [
         "v1 came into the store without its config.toml, so nothing can go on from it; add its run",
     ),
     (no_network, "v1 came into the store without its network.pt, so nothing can go on from it; add its run"),
-    (nothing_to_learn, "holds a labelled image to learn from; put images and masks into the inbox"),
+    (nothing_to_learn, "inbox is empty: put pictures into images/ and their masks under the same names"),
+    (only_golden_images, "nothing in it may be learnt from: leak is the golden image golden1 itself"),
     (a_misspelt_setting, "unknown key schedule.epoch; did you mean epochs?"),
 ]
 
@@ -295,4 +317,4 @@ def test_settings_are_looked_at_before_the_inbox_is_taken_in(
 ) -> None:
     prepare(workspace)
     assert segnet()[0] == 1
-    assert not list((workspace / "datasets").iterdir())
+    assert not list((workspace / "datasets").glob("snapshots/*"))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data.classes import IGNORE_LABEL, ClassMap, ClassSpec
+from data.classes import IGNORE_LABEL, ClassMap, ClassSpec, Role
 
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z"), include_characters=" "),
@@ -142,3 +142,46 @@ def test_a_map_cannot_be_changed_and_leaves_255_free() -> None:
     assert IGNORE_LABEL not in class_map.defect_ids
     with pytest.raises(ValidationError):
         class_map.classes = ()
+
+
+def test_widening_keeps_the_first_classes_and_appends_what_comes_new_by_name() -> None:
+    first = ClassMap.from_names(["background", "scratch"])
+    second = ClassMap(
+        classes=(ClassSpec(name="scratch", color=(1, 2, 3), role="defect"), *_named("fray", "pit"))
+    )
+    wide = first.widened(second, ClassMap(classes=_named("pit", "oil", role="background")))
+    assert wide.names == ("background", "scratch", "fray", "pit", "oil")
+    assert wide.classes[:2] == first.classes
+    assert [spec.role for spec in wide.classes[2:]] == ["defect", "defect", "background"]
+    assert first.widened() == first
+
+
+def test_a_new_class_keeps_its_colour_and_gets_a_free_one_where_it_is_taken() -> None:
+    """The default one of its new id is taken as well."""
+    colors = [spec.color for spec in ClassMap.from_names(map(str, range(5))).classes]
+    first = ClassMap(
+        classes=(
+            ClassSpec(name="background", color=(0, 0, 0), role="background"),
+            ClassSpec(name="scratch", color=colors[2], role="defect"),
+        )
+    )
+    other = ClassMap(
+        classes=(
+            ClassSpec(name="fray", color=colors[2], role="defect"),
+            ClassSpec(name="pit", color=(9, 9, 9), role="defect"),
+        )
+    )
+    assert [spec.color for spec in first.widened(other).classes] == [
+        (0, 0, 0), colors[2], colors[3], (9, 9, 9),
+    ]  # fmt: skip
+
+
+def test_classes_of_two_roles_are_told_as_they_are_in_either_map() -> None:
+    first = ClassMap.from_names(["background", "scratch", "oil"])
+    other = ClassMap(classes=(*_named("fray"), *_named("oil", "background", role="background")))
+    assert first.role_conflicts(other) == ((first.classes[2], other.classes[1]),)
+    assert first.role_conflicts(first) == ()
+
+
+def _named(*names: str, role: Role = "defect") -> tuple[ClassSpec, ...]:
+    return tuple(ClassSpec(name=name, color=(7, 7, len(name)), role=role) for name in names)

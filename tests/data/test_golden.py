@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.classes import ClassMap
-from data.golden import GoldenError, freeze, has_golden, open_golden, read_seal
+from data.golden import GoldenError, find_golden, freeze, has_golden, open_golden, read_seal
 from data.images import encode_png
 from data.layout import LabelledImage, write_layout
 from data.manifest import DatasetError, Manifest
@@ -69,6 +69,13 @@ def test_the_seal_says_what_was_frozen_and_nobody_may_write(golden: Path) -> Non
     assert all(path.stat().st_mode & 0o222 == 0 for path in golden.rglob("*.*"))
 
 
+def test_a_golden_set_is_found_where_one_is_and_looked_at(golden: Path) -> None:
+    assert find_golden(golden) == open_golden(golden)
+    (golden / "one more.txt").touch()
+    with pytest.raises(GoldenError, match=r"one more\.txt added"):
+        find_golden(golden)
+
+
 def test_an_empty_folder_takes_the_golden_set(parts: Manifest, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert freeze(parts, split="night", destination=tmp_path / "empty").images == 2
@@ -81,6 +88,7 @@ def test_without_a_golden_set_the_way_to_one_is_told(tmp_path: Path, exists: boo
     if exists:
         folder.mkdir()
     assert not has_golden(folder)
+    assert find_golden(folder) is None
     with pytest.raises(
         GoldenError, match=r"holds no golden set, .*; `segnet init DIR --data DATA` freezes the test split"
     ):

@@ -19,16 +19,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+import data.identity
 from data.append_log import Writer
 from data.classes import ClassMap
 from data.golden import freeze, open_golden
 from data.identity import LabelledSample
 from data.images import encode_png
-from data.inbox import TakenIn, count_new, open_inbox, take_in, take_in_dataset
+from data.inbox import TakenIn, open_inbox, read_inbox, take_in, take_in_dataset
 from data.layout import LabelledImage, write_layout
 from data.locks import LockedError
 from data.manifest import DatasetError, Manifest, Sample
 from data.masks import encode_labels, read_labels
+from data.pixels import read_pair
 from data.placement import VAL_SHARE, place
 from data.snapshots import Snapshot, SnapshotStore
 from data.sources import UNASSIGNED, open_dataset
@@ -124,6 +126,10 @@ def store(parts: Manifest, tmp_path: Path) -> SnapshotStore:
 
 def taken(inbox: Path, store: SnapshotStore, golden: Manifest | None = None) -> TakenIn:
     return take_in(inbox, store=store, golden=golden, note="")
+
+
+def count_new(inbox: Path, *, store: SnapshotStore, golden: Manifest | None = None) -> int:
+    return read_inbox(inbox, known=store.latest(), golden=golden).new_labels
 
 
 def test_the_first_snapshot_is_train_and_val_of_a_data_set(store: SnapshotStore) -> None:
@@ -360,6 +366,8 @@ def test_an_inbox_of_golden_pictures_alone_is_an_error_that_names_them(
     for number in range(4):
         put(inbox, f"leak{number}", seed=5)
     before = files_of(store.root)
+    arrivals = read_inbox(inbox, known=store.latest(), golden=golden)
+    assert (arrivals.new_labels, len(arrivals.refused)) == (0, 4)
     with pytest.raises(
         DatasetError, match=r"nothing in it may be learnt from: leak0 is the golden image u .*; and 1 more$"
     ):
@@ -524,6 +532,27 @@ def test_counting_passes_over_what_the_snapshot_holds(store: SnapshotStore, inbo
     put(inbox, "corrected", seed=2, class_id=2)
     put(inbox, "new", seed=7)
     assert count_new(inbox, store=store) == 2
+
+
+def test_one_reading_is_enough_to_count_and_to_take_in(
+    store: SnapshotStore, inbox: Path, golden: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding takes nearly all of the time; what is taken in is copied, and its mask read once more."""
+    put(inbox, "new", seed=7)
+    put(inbox, "leak", seed=5)
+    read: list[str] = []
+
+    def note(sample: Sample, *, class_map: ClassMap) -> tuple[Image8, Image8]:
+        read.append(sample.name)
+        return read_pair(sample, class_map=class_map)
+
+    monkeypatch.setattr(data.identity, "read_pair", note)
+    with store.writing() as writer:
+        arrivals = read_inbox(inbox, known=writer.latest, golden=golden)
+        assert arrivals.new_labels == 1
+        result = arrivals.add_to(writer, note="")
+    assert (result.added, [one.name for one in result.refused]) == (("new",), ["leak"])
+    assert sorted(read) == ["leak", "new", "t", "u"]
 
 
 def test_a_crash_before_the_log_line_takes_nothing_in_and_the_next_run_goes_through(

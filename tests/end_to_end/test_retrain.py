@@ -220,7 +220,7 @@ def test_the_loop_from_an_inbox_to_the_service_and_back_without_a_lost_request(
 
     assert "snapshot s2: 52 new images, 0 corrected" in done.stdout
     (left_out,) = (line for line in done.stdout.splitlines() if "left out" in line)
-    assert left_out.startswith("  left out: stolen: ")
+    assert left_out.startswith("left out: stolen: ")
     assert "golden_3_00" in left_out
     assert "v2: promoted." in done.stdout
     assert "recall of stain is better beyond doubt: 0.0 %" in done.stdout

@@ -1,9 +1,12 @@
 """Models that know different classes, judged on one set of labels: mapped by name onto a class map that holds all."""
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import ClassMap, ClassSpec
+from data.classes import ClassMap
+from data.manifest import Manifest
 from model.contract import Contract, Decision
 from model.predictor import Prediction
 from training.evaluate import Predicts
@@ -12,12 +15,6 @@ from training.labelled import PairError
 
 class Relabelled:
     """A model that answers in the ids of a wider class map; `training.evaluate` takes it for any other.
-
-    To judge two models on a golden set, give the set and both models the same classes:
-
-        class_map = widened(golden.class_map, champion.contract.classes, candidate.contract.classes)
-        manifest = dataclasses.replace(golden, class_map=class_map)
-        evaluate(Relabelled(champion, class_map), manifest)
 
     The model decides what it decided before: a class that it does not know has probability 0, whatever its weight.
     """
@@ -29,10 +26,13 @@ class Relabelled:
         if missing:
             raise PairError(
                 f"the model's classes {', '.join(missing)} are not among {', '.join(class_map.names)}; "
-                "widen these with the model's classes first (training.gate.relabel.widened)"
+                "widen these with the model's classes first (training.gate.relabel.in_common_classes)"
             )
-        for spec in own.classes:
-            _check_role(class_map.classes[class_map.index_of(spec.name)], spec)
+        for known, other in class_map.role_conflicts(own):
+            raise PairError(
+                f"the class {known.name!r} is {known.role} in one and {other.role} in another; a part's verdict hangs "
+                "on it: give it one role in every classes.txt and train anew"
+            )
         self._model = model
         self._ids = np.array([class_map.index_of(name) for name in own.names], np.uint8)
         weights = np.ones(len(class_map))
@@ -57,22 +57,13 @@ class Relabelled:
         )
 
 
-def widened(first: ClassMap, *others: ClassMap) -> ClassMap:
-    """The classes of `first` as they are, then what the others know besides, in their order.
+def in_common_classes(manifest: Manifest, *models: Predicts) -> tuple[Manifest, tuple[Relabelled, ...]]:
+    """A data set and models that may know different classes, all in one class map: the set's ids stay.
 
     Raises:
-        PairError: a class is a defect in one map and none in another, so that no verdict would mean the same.
+        PairError: a class is a defect in one and none in another, so that no verdict would mean the same.
         ValueError: more classes than a mask can hold.
     """
-    known = {spec.name: spec for spec in first.classes}
-    for spec in (spec for class_map in others for spec in class_map.classes):
-        _check_role(known.setdefault(spec.name, spec), spec)
-    return ClassMap(classes=tuple(known.values()))
-
-
-def _check_role(known: ClassSpec, other: ClassSpec) -> None:
-    if known.role != other.role:
-        raise PairError(
-            f"the class {known.name!r} is {known.role} in one and {other.role} in another; a part's verdict hangs on "
-            "it: give it one role in every classes.txt and train anew"
-        )
+    class_map = manifest.class_map.widened(*(model.contract.classes for model in models))
+    relabelled = tuple(Relabelled(model, class_map) for model in models)
+    return dataclasses.replace(manifest, class_map=class_map), relabelled

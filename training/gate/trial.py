@@ -1,6 +1,5 @@
 """Champion and candidate on the same golden images, each as it would serve, and what the gate says of it."""
 
-import dataclasses
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,7 @@ from model.predictor import Predictor
 from training.evaluate import evaluate
 from training.export import restamp
 from training.gate.latency import compare_latency
-from training.gate.relabel import Relabelled, widened
+from training.gate.relabel import in_common_classes
 from training.gate.report import GATE_FILE, GATE_REPORT_FILE, Judged, read_gate, write_gate_report
 from training.gate.settings import GateSettings
 from training.gate.verdict import GateResult, judge
@@ -46,16 +45,15 @@ def try_on_golden(
     if said is not None and said.settings == settings:
         return said
     models = Predictor.open(champion), Predictor.open(candidate)
-    class_map = widened(golden.class_map, *(model.contract.classes for model in models))
-    manifest = dataclasses.replace(golden, class_map=class_map)
+    manifest, relabelled = in_common_classes(golden, *models)
     judged = [
         Judged(
             label=label,
-            model=(relabelled := Relabelled(model, class_map)),
+            model=as_judged,
             digest=model.digest,
-            evaluation=evaluate(relabelled, manifest, split=GOLDEN_SPLIT),
+            evaluation=evaluate(as_judged, manifest, split=GOLDEN_SPLIT),
         )
-        for label, model in zip(labels, models, strict=True)
+        for label, model, as_judged in zip(labels, models, relabelled, strict=True)
     ]
     timed = [read_image(sample.image) for sample in golden.split(GOLDEN_SPLIT)[:_TIMED_IMAGES]]
     before, after = judged

@@ -1,6 +1,5 @@
 """A model of fewer classes, judged in those of a golden set, decides what it decided before."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from data.masks import encode_labels
 from model.contract import Contract, Decision
 from model.predictor import Prediction, Predictor
 from training.evaluate import evaluate
-from training.gate.relabel import Relabelled, widened
+from training.gate.relabel import Relabelled, in_common_classes
 from training.labelled import PairError
 
 STORED = Path(__file__).parents[2] / "promises" / "format_1.onnx"
@@ -90,12 +89,23 @@ def test_an_evaluation_takes_it_for_any_model_of_the_golden_classes(fixed: Fixed
 
 def test_a_class_that_only_the_model_knows_widens_the_golden_set(fixed: Fixed, tmp_path: Path) -> None:
     small = ClassMap.from_names(["background", "fray", "dent", "scratch"])
-    class_map = widened(small, fixed.contract.classes)
-    assert class_map.names == ("background", "fray", "dent", "scratch", "pit")
-    manifest = dataclasses.replace(golden_set(tmp_path, small), class_map=class_map)
-    judged = evaluate(Relabelled(fixed, class_map), manifest)
+    manifest, (model,) = in_common_classes(golden_set(tmp_path, small), fixed)
+    assert manifest.class_map.names == ("background", "fray", "dent", "scratch", "pit")
+    assert model.contract.classes == manifest.class_map
+    judged = evaluate(model, manifest)
     assert judged.scores["classes"]["pit"]["iou"] is None
     assert len(judged.confusion) == 5
+
+
+def test_models_that_know_different_classes_are_judged_in_those_of_all(fixed: Fixed, tmp_path: Path) -> None:
+    other = Fixed(
+        fixed.contract.model_copy(update={"classes": ClassMap.from_names(["background", "oil", "pit"])})
+    )
+    small = ClassMap.from_names(["background", "fray", "dent", "scratch"])
+    manifest, models = in_common_classes(golden_set(tmp_path, small), fixed, other)
+    assert manifest.class_map.names == ("background", "fray", "dent", "scratch", "pit", "oil")
+    said = [model.predict(np.zeros((2, 3, 3), np.uint8)).labels.tolist() for model in models]
+    assert said == [[[0, 3, 4], [0, 0, 3]], [[0, 5, 4], [0, 0, 5]]]
 
 
 def test_a_model_of_just_these_classes_says_what_it_said_without(stored: Predictor) -> None:
@@ -108,25 +118,15 @@ def test_a_model_of_just_these_classes_says_what_it_said_without(stored: Predict
     assert np.array_equal(same.probabilities, plain.probabilities)
 
 
-def test_widening_keeps_the_first_classes_as_they_are() -> None:
-    first = ClassMap.from_names(["background", "scratch"])
-    second = ClassMap(
-        classes=(ClassSpec(name="scratch", color=(1, 2, 3), role="defect"), *GOLDEN.classes[:2])
-    )
-    wide = widened(first, second, GOLDEN)
-    assert wide.names == ("background", "scratch", "fray", "pit")
-    assert wide.classes[:2] == first.classes
-
-
 def test_a_class_of_the_model_that_has_no_place_is_named(fixed: Fixed) -> None:
     with pytest.raises(PairError, match=r"scratch, pit are not among background, fray"):
         Relabelled(fixed, ClassMap(classes=GOLDEN.classes[:2]))
 
 
-def test_a_class_that_is_a_defect_here_and_none_there_is_an_error(fixed: Fixed) -> None:
+def test_a_class_that_is_a_defect_here_and_none_there_is_an_error(fixed: Fixed, tmp_path: Path) -> None:
     oil = ClassSpec(name="pit", color=(0, 0, 0), role="background")
     other = ClassMap(classes=(GOLDEN.classes[0], oil, GOLDEN.classes[3]))
     with pytest.raises(PairError, match=r"'pit' is background in one and defect in another"):
-        widened(other, fixed.contract.classes)
+        in_common_classes(Manifest(tmp_path, other, ()), fixed)
     with pytest.raises(PairError, match=r"'pit' is background in one and defect in another"):
         Relabelled(fixed, other)
