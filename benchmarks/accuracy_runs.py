@@ -141,7 +141,8 @@ def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest
     )
     train_stage(run, manifest)
     export_run(run, manifest=manifest)
-    calibrate_file(run.model, manifest, split="val", max_escape_rate=config.artefact.max_escape_rate)
+    max_escape_rate = config.artefact.max_escape_rate
+    calibrate_file(run.model, manifest, split="val", max_escape_rate=max_escape_rate, threads=threads)
     test = evaluate(Predictor.open(run.model, threads=threads), manifest, split="test")
     write_atomically(folder / _RESULT, test.model_dump_json(indent=1).encode())
 

@@ -64,7 +64,8 @@ def make(
         started_s = time.process_time()
         train_stage(run, manifest, start=start)
         export_run(run, manifest=manifest)
-        calibrate_file(run.model, manifest, split="val", max_escape_rate=config.artefact.max_escape_rate)
+        max_escape_rate, threads = config.artefact.max_escape_rate, config.compute.threads
+        calibrate_file(run.model, manifest, split="val", max_escape_rate=max_escape_rate, threads=threads)
         cpu_minutes = (time.process_time() - started_s) / 60
         scores = _judge(run, task=task, cpu_minutes=cpu_minutes)
         write_atomically(results, scores.model_dump_json(indent=2).encode())
@@ -73,7 +74,8 @@ def make(
 
 def _judge(run: Run, *, task: Task, cpu_minutes: float) -> Scores:
     """Both halves of the test images through the model file; a champion knows no stain and calls it something else."""
-    test, (model,) = in_common_classes(task.test, Predictor.open(run.model))
+    predictor = Predictor.open(run.model, threads=run.config.compute.threads)
+    test, (model,) = in_common_classes(task.test, predictor)
     old, new = (evaluate(model, test, split=split) for split in (OLD_TEST, NEW_TEST))
     old_ids = [ALL_CLASSES.index_of(name) for name in OLD]
     rows = old.rows + new.rows

@@ -47,14 +47,18 @@ def make_candidate(
         train_stage(run, manifest, start=start)
         artifact = export_run(run, manifest=manifest)
         restamp(run.model, contract=artifact.contract.model_copy(update={"version": run.folder.name}))
-        replaced = None if champion is None else rates_of(champion, manifest)
+        threads = run.config.compute.threads
+        replaced = None if champion is None else rates_of(champion, manifest, threads=threads)
         finish_run(run, manifest=manifest, replaced=replaced)
     keep_for_retraining(run, manifest, start=start)
 
 
-def rates_of(champion: Path, manifest: Manifest) -> Rates | None:
-    """Escape and overkill of a model file on val; None where val holds no NG or no OK image."""
-    wide, (model,) = in_common_classes(manifest, Predictor.open(champion))
+def rates_of(champion: Path, manifest: Manifest, *, threads: int | None = None) -> Rates | None:
+    """Escape and overkill of a model file on val; None where val holds no NG or no OK image.
+
+    `threads`: see `model.runtime.open_runtime`.
+    """
+    wide, (model,) = in_common_classes(manifest, Predictor.open(champion, threads=threads))
     scores = evaluate(model, wide, split="val").scores
     escape, overkill = scores["escape_rate"], scores["overkill_rate"]
     return None if escape is None or overkill is None else Rates(escape, overkill)

@@ -195,8 +195,9 @@ def finish_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -
         split="val",
         max_escape_rate=run.config.artefact.max_escape_rate,
         replaced=replaced,
+        threads=run.config.compute.threads,
     )
-    predictor = Predictor.open(run.model)
+    predictor = Predictor.open(run.model, threads=run.config.compute.threads)
     judged = "test" if "test" in manifest.splits else "val"
     evaluation = calibrated.after if judged == "val" else evaluate(predictor, manifest, split=judged)
     scores = {"val": calibrated.after.scores, judged: evaluation.scores}
