@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from math import exp, pi
 from pathlib import Path
 from types import ModuleType
@@ -175,6 +176,13 @@ def test_a_fit_beats_what_it_started_from(
     )
     assert learned.error < euler.error / 2
     assert learned.blown_up_share == 0
+
+
+def test_a_rollout_that_overflows_teaches_nothing(equations: ModuleType, example: ModuleType) -> None:
+    wild = replace(equations.EQUATIONS[2], time_step=0.5)
+    profiles = equations.draw_profiles(2, highest_mode=3, seed=0)
+    found = example.fit("three_step", equation=wild, profiles=profiles, iterations=3)
+    assert (found.a, found.b) == ((1, 0, 0), (1, 0, 0))
 
 
 @pytest.mark.slow
