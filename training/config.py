@@ -156,7 +156,7 @@ class TrackingSettings(_Section):
 
 
 class RunConfig(_Section):
-    """The whole tree; every default is a choice that `configs/fast.toml` runs with."""
+    """The whole tree; every default is a choice that `configs/scratch.toml` runs with."""
 
     name: str = "residual-segnet"
     seed: int = Field(0, ge=0)
