@@ -470,7 +470,10 @@ def test_a_champion_without_fisher_information_cannot_hold_a_candidate(
     shutil.copytree(line.parent / "run", run)
     (run / "fisher.pt").unlink()
     shutil.rmtree(workspace / "models")
-    assert segnet("models", "add", run, "--promote", "--workspace", workspace)[0] == 0
+    gone = tmp_path / "gone"
+    code, said = segnet("models", "add", run, "--data", gone, "--promote", "--workspace", workspace)
+    assert code == 0
+    assert "goes into the store without fisher.pt" in said, "its data set could not be read"
     code, said = segnet("retrain", "--workspace", workspace, "--strategy", "ewc")
     assert code == 1
     assert "adapt.strategy = ewc needs the champion's fisher.pt, which it lacks; use fine_tune" in said
