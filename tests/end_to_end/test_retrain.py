@@ -140,7 +140,16 @@ class Service:
         else:
             raise AssertionError("".join(self.lines))
         # A full pipe would stop it.
-        threading.Thread(target=self.lines.extend, args=(self.process.stderr,), daemon=True).start()
+        self._reader = threading.Thread(target=self.lines.extend, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+
+    def close(self) -> None:
+        """End it, however it does, and the pipe with it: left to the collector, that is an error in another test."""
+        self.process.kill()
+        self.process.wait(_LONG_S)
+        self._reader.join(_LONG_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -151,8 +160,7 @@ class Service:
 def service(workspace: Path) -> Iterator[Service]:
     one = Service(workspace)
     yield one
-    one.process.kill()
-    one.process.wait(_LONG_S)
+    one.close()
 
 
 class Hammer:
