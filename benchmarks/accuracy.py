@@ -45,7 +45,7 @@ def main() -> None:
     given = options.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if given.study is None and not given.quick:
-        options.error("name a study, such as benchmarks/studies/peers.toml")
+        options.error("name a study, such as benchmarks/studies/magnetic_tile_peers.toml")
     try:
         _run(given)
     except (ValueError, OSError) as error:
@@ -88,8 +88,7 @@ def report(study: Study, *, manifest: Manifest, out: Path, threads: int, quick: 
         for name, one in by_row.items()
     }
     milliseconds = _time(by_row, image=image, threads=threads, rounds=2 if quick else 30)
-    monitor = "mean_iou" if study.scenes else "mean_defect_iou"
-    scores = score_rows(found, class_map=manifest.class_map, monitor=monitor)
+    scores = score_rows(found, class_map=manifest.class_map, monitor=study.monitor)
     _print_table(
         study,
         found=found,
@@ -99,7 +98,7 @@ def report(study: Study, *, manifest: Manifest, out: Path, threads: int, quick: 
         names=judged_classes(manifest.class_map),
     )
     print(f"\nms, GMAC: one image of {image.shape[1]} x {image.shape[0]} px, the median test image")
-    draw_curves(out / "curves.png", found, monitor=monitor)
+    draw_curves(out / "curves.png", found, monitor=study.monitor)
     draw_cost(out / "cost.png", scores, milliseconds=milliseconds)
     print(f"pictures: {out / 'curves.png'}, {out / 'cost.png'}")
 

@@ -45,8 +45,7 @@ _TIMED_STEPS, _TIMED_EPOCHS = 6, 3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One finished run. crops: trained on; log: a row per epoch, as `training.run_log` keeps it; best: of the monitored
-    score on val; model: its file."""
+    """One finished run. crops: trained on; log: a row per epoch, as `training.run_log` keeps it; model: its file."""
 
     row: Row
     seed: int
@@ -186,7 +185,8 @@ def results(study: Study, *, out: Path) -> list[Result]:
             folder = out / row.folder / f"seed-{seed}"
             with contextlib.suppress(FileNotFoundError):
                 test = Evaluation.model_validate_json((folder / _RESULT).read_bytes())
-                schedule = Run.open(folder).config.schedule
+                run = Run.open(folder)
+                schedule = run.config.schedule
                 found.append(
                     Result(
                         row=row,
@@ -194,7 +194,7 @@ def results(study: Study, *, out: Path) -> list[Result]:
                         crops=schedule.epochs * schedule.crops_per_epoch,
                         log=read_log(folder / LOG_FILE),
                         test=test,
-                        model=folder / "model.onnx",
+                        model=run.model,
                     )
                 )
     return found

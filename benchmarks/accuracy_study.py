@@ -91,6 +91,11 @@ class Study(_Part):
             study.config(row, seed=study.seeds[0], crops=study.epochs * 8, threads=1)
         return study
 
+    @property
+    def monitor(self) -> str:
+        """The validation score that chooses the best epoch: over all classes of a scene, else over the defects."""
+        return "mean_iou" if self.scenes else "mean_defect_iou"
+
     def config(self, row: Row, *, seed: int, crops: int, threads: int) -> RunConfig:
         """The configuration of one run; `crops` are rounded to whole batches in equal epochs. Raises ConfigError."""
         tree = merged(self.base, row.change)
@@ -104,7 +109,7 @@ class Study(_Part):
                 "schedule": {
                     "epochs": self.epochs,
                     "crops_per_epoch": steps * batch_size,
-                    "monitor": "mean_iou" if self.scenes else "mean_defect_iou",
+                    "monitor": self.monitor,
                 },
                 "compute": {"threads": threads},
                 # In the process itself, so that its processor time is all there is, and two runs fit on two cores.
