@@ -68,12 +68,14 @@ class LossSettings(_Section):
 class OptimizerSettings(_Section):
     """AdamW with linear warm-up and a cosine to `final_lr_share` of the peak.
 
-    lr: the peak; weight_decay: on convolution kernels only; clip_norm: largest norm of the gradient (0: none);
+    lr: the peak; encoder_lr_share: the encoder's part of it, below 1 where the encoder is pretrained and the rest
+    begins at random; weight_decay: on convolution kernels only; clip_norm: largest norm of the gradient (0: none);
     accumulate: batches per optimiser step; ema_decay: of the averaged weights that are validated and exported
     (0: none).
     """
 
     lr: float = Field(2e-3, gt=0)
+    encoder_lr_share: float = Field(1.0, gt=0, le=1)
     weight_decay: float = Field(0.05, ge=0)
     warmup_steps: int = Field(100, ge=0)
     final_lr_share: float = Field(0.01, ge=0, le=1)
@@ -124,7 +126,7 @@ class AdaptSettings(_Section):
 
 class ComputeSettings(_Section):
     """On what. device: auto, cpu, cuda; precision of the forward pass: auto (bf16 where it is fast, else fp32), bf16,
-    fp16 (GPU only) or fp32; threads: of one process on a CPU (None: torch's choice); compile: by torch.compile."""
+    fp16 (GPU only) or fp32; threads: of one process on a CPU (None: torch's choice)."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"

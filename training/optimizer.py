@@ -1,6 +1,7 @@
 """How weights move: parameter groups, AdamW, warm-up and cosine, and the average that is validated and exported."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,16 +12,28 @@ from torch.optim.swa_utils import AveragedModel
 from training.config import OptimizerSettings
 
 
-def build_optimizer(network: nn.Module, *, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101), decaying kernels alone: biases, norms and learned scheme coefficients stay free."""
-    decayed = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim > 1]
-    free = [weight for weight in network.parameters() if weight.requires_grad and weight.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+def build_optimizer(
+    network: nn.Module, *, settings: OptimizerSettings, encoder: nn.Module | None = None
+) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101), decaying kernels alone: biases, norms and learned scheme coefficients stay free.
+
+    Args:
+        network: what is trained; weights without a gradient are left out.
+        encoder: the part of it that learns at `encoder_lr_share` of the rate; None: no part does.
+    """
+    slow = {id(weight) for weight in encoder.parameters()} if encoder is not None else set()
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for weight in network.parameters():
+        if weight.requires_grad:
+            share = settings.encoder_lr_share if id(weight) in slow else 1.0
+            decay = settings.weight_decay if weight.ndim > 1 else 0.0
+            groups[settings.lr * share, decay].append(weight)
     # One kernel over all parameters: with a hundred small tensors the plain loop costs 2 ms a step on a CPU.
-    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+    return torch.optim.AdamW(
+        [{"params": weights, "lr": lr, "weight_decay": decay} for (lr, decay), weights in groups.items()],
+        lr=settings.lr,
+        fused=True,
+    )
 
 
 def build_schedule(

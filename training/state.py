@@ -195,7 +195,7 @@ def build_state(
     )
     validation = PixelStore(manifest.split("val"), class_map=class_map, cache_mb=config.data.cache_mb)
     validation.fill(lambda position, labels: None)
-    optimizer = build_optimizer(segmenter, settings=config.optimizer)
+    optimizer = build_optimizer(segmenter, settings=config.optimizer, encoder=segmenter.encoder)
     averaged = build_average(segmenter, decay=config.optimizer.ema_decay)
     network, prepared = accelerator.prepare(segmenter, optimizer)
     state = TrainingState(

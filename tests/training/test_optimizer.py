@@ -21,6 +21,24 @@ def test_kernels_decay_and_biases_norms_and_coefficients_do_not() -> None:
     assert {group["lr"] for group in optimizer.param_groups} == {0.01}
 
 
+def test_an_encoder_learns_at_its_share_of_the_rate() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1, bias=False))
+    settings = OptimizerSettings(lr=0.01, encoder_lr_share=0.25, weight_decay=0.3)
+    groups = build_optimizer(network, settings=settings, encoder=network[0]).param_groups
+    found = {(group["lr"], group["weight_decay"]): [w.shape[0] for w in group["params"]] for group in groups}
+    assert found == {(0.0025, 0.3): [4], (0.0025, 0.0): [4], (0.01, 0.3): [2]}
+
+
+def test_the_schedule_moves_all_rates_alike() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1))
+    settings = OptimizerSettings(lr=0.5, encoder_lr_share=0.5, warmup_steps=0, final_lr_share=0.0)
+    optimizer = build_optimizer(network, settings=settings, encoder=network[0])
+    schedule = build_schedule(optimizer, settings=settings, total_steps=2)
+    optimizer.step()
+    schedule.step()
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([0.125, 0.25])
+
+
 def test_a_kernel_without_gradient_shrinks_by_the_decay_alone() -> None:
     layer = nn.Conv2d(1, 1, 1)
     nn.init.ones_(layer.weight)
