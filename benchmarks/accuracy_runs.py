@@ -30,9 +30,8 @@ from model.segmenter import build
 from training.evaluate import evaluate
 from training.evaluation import Evaluation
 from training.loop import train_epoch
-from training.run import CONFIG_FILE, Run, export_run, train_stage
+from training.run import Run, calibrate_run, export_run, train_stage
 from training.run_log import LOG_FILE, read_log
-from training.stages import calibrate_file
 from training.state import build_state
 
 Image = NDArray[np.uint8]
@@ -133,15 +132,13 @@ def work(study: Study, *, manifest: Manifest, out: Path, threads: int) -> bool:
 def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest, threads: int) -> None:
     crops = _crops(study, row, folder=folder.parent, manifest=manifest, threads=threads)
     config = study.config(row, seed=seed, crops=crops, threads=threads).with_data(manifest.root)
-    begun = (folder / CONFIG_FILE).is_file()
-    run = Run.resume(folder, config=config) if begun else Run.start(folder, config=config)
+    run = Run.start_or_resume(folder, config=config)
     _log.info(
         "%s, seed %d: %d crops", row.name, seed, config.schedule.epochs * config.schedule.crops_per_epoch
     )
     train_stage(run, manifest)
     export_run(run, manifest=manifest)
-    max_escape_rate = config.artefact.max_escape_rate
-    calibrate_file(run.model, manifest, split="val", max_escape_rate=max_escape_rate, threads=threads)
+    calibrate_run(run, manifest=manifest)
     test = evaluate(Predictor.open(run.model, threads=threads), manifest, split="test")
     write_atomically(folder / _RESULT, test.model_dump_json(indent=1).encode())
 

@@ -18,9 +18,8 @@ from training.evaluate import evaluate
 from training.evaluation import Evaluation, ImageRow
 from training.gate.relabel import in_common_classes
 from training.metrics import Confusion, escape_rate, mean_of_known, overkill_rate, ratio
-from training.run import CONFIG_FILE, Run, export_run, train_stage
+from training.run import Run, calibrate_run, export_run, train_stage
 from training.run_log import LOG_FILE, read_log
-from training.stages import calibrate_file
 
 _SCORES_FILE: Final = "scores.json"
 
@@ -57,15 +56,13 @@ def make(
         ConfigError: the folder holds a run of another configuration.
     """
     config = parse_config(tree, origin=folder.name).with_data(manifest.root)
-    begun = (folder / CONFIG_FILE).is_file()
-    run = Run.resume(folder, config=config) if begun else Run.start(folder, config=config)
+    run = Run.start_or_resume(folder, config=config)
     results = folder / _SCORES_FILE
     if not results.is_file():
         started_s = time.process_time()
         train_stage(run, manifest, start=start)
         export_run(run, manifest=manifest)
-        max_escape_rate, threads = config.artefact.max_escape_rate, config.compute.threads
-        calibrate_file(run.model, manifest, split="val", max_escape_rate=max_escape_rate, threads=threads)
+        calibrate_run(run, manifest=manifest)
         cpu_minutes = (time.process_time() - started_s) / 60
         scores = _judge(run, task=task, cpu_minutes=cpu_minutes)
         write_atomically(results, scores.model_dump_json(indent=2).encode())

@@ -41,7 +41,7 @@ from training.provenance import describe_provenance
 from training.report import write_results
 from training.report_cases import draw_galleries
 from training.run_log import LOG_FILE, read_log
-from training.stages import calibrate_file
+from training.stages import CalibratedFile, calibrate_file
 from training.state import build_state
 
 _log: Final = logging.getLogger(__name__)
@@ -94,6 +94,12 @@ class Run:
         return cls(
             folder, config.model_copy(update={"data": config.data if config.data.root else before.data})
         )
+
+    @classmethod
+    def start_or_resume(cls, folder: Path, *, config: RunConfig) -> "Run":
+        """The run in `folder`, begun where there is none: a study that was cut off goes on. Raises ConfigError."""
+        begun = (folder / CONFIG_FILE).is_file()
+        return cls.resume(folder, config=config) if begun else cls.start(folder, config=config)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -184,12 +190,9 @@ def trained_network(run: Run, *, checkpoint: Path) -> tuple[Segmenter, ClassMap]
     return segmenter, class_map
 
 
-def finish_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -> Path:
-    """Calibrate the model file on val, score it on val and test, write metrics and report; returns the report.
-
-    `replaced` are the rates on val of the model that this one is to replace (`training.operating_point`, rule 5).
-    """
-    calibrated = calibrate_file(
+def calibrate_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -> CalibratedFile:
+    """Choose the model file's decision on val, as the configuration says; see `training.stages.calibrate_file`."""
+    return calibrate_file(
         run.model,
         manifest,
         split="val",
@@ -197,6 +200,14 @@ def finish_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -
         replaced=replaced,
         threads=run.config.compute.threads,
     )
+
+
+def finish_run(run: Run, *, manifest: Manifest, replaced: Rates | None = None) -> Path:
+    """Calibrate the model file on val, score it on val and test, write metrics and report; returns the report.
+
+    `replaced` are the rates on val of the model that this one is to replace (`training.operating_point`, rule 5).
+    """
+    calibrated = calibrate_run(run, manifest=manifest, replaced=replaced)
     predictor = Predictor.open(run.model, threads=run.config.compute.threads)
     judged = "test" if "test" in manifest.splits else "val"
     evaluation = calibrated.after if judged == "val" else evaluate(predictor, manifest, split=judged)
