@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from accuracy_charts import draw_cost, draw_curves, undominated
-from accuracy_runs import Image, Result, Size, measure_size, prepare, results, typical_image, work
+from accuracy_data import Image, prepare, typical_image
+from accuracy_runs import Result, Size, measure_size, results, work
 from accuracy_scores import RowScores, Spread, judged_classes, score_rows
 from accuracy_study import Study
 from machine import describe, load, parser, time_in_turns
@@ -128,7 +129,7 @@ def _print_table(
         f"study     {study.name}: {study.data}, {budget} a run, {study.epochs} validations, seeds {seeds}\n"
     )
     titles = ["", "seeds", "params", "GMAC", "ms", "crops", "IoU", "95 %", "gain", "its 95 %", "val"]
-    titles += ["AUROC", "escape", "overkill"] if not study.scenes else []
+    titles += ["AUROC", "escape", "overkill", "IoU, decided"] if not study.scenes else []
     titles += list(names)
     print("| " + " | ".join(titles) + " |")
     print("|" + "---|" * len(titles))
@@ -152,13 +153,14 @@ def _print_table(
             _cell(row.val),
         ]
         if not study.scenes:
-            cells += [_cell(row.auroc), _cell(row.escape), _cell(row.overkill)]
+            cells += [_cell(row.auroc), _cell(row.escape), _cell(row.overkill), _cell(row.decided)]
         cells += [_cell(one, digits=2) for one in row.by_class]
         print("| " + " | ".join(cells) + " |")
     print(
-        "\n*: no row is both quicker and better. IoU: on test, mean over the classes named at the right, ± standard"
-        "\ndeviation over seeds; its 95 % interval: over test parts drawn anew; gain: over the first row of the group."
-        "\nAUROC: of the surest region as a sign of NG; escape, overkill: as the model file decides, calibrated on val"
+        "\n*: no row is both quicker and better. IoU: on test, by argmax, mean over the classes named at the right,"
+        "\n± standard deviation over seeds; its 95 % interval: over test parts drawn anew; gain: over the first row"
+        "\nof the group. AUROC: of the surest region as a sign of NG. Escape, overkill and the last IoU: as the"
+        "\nmodel file decides, calibrated on val"
     )
 
 

@@ -4,28 +4,22 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import torch
 from accuracy_study import Row, Study
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.classes import ClassMap, ClassSpec
 from data.files import write_atomically
-from data.images import encode_png, read_image
-from data.layout import LabelledImage, write_layout
 from data.locks import LockedError, exclusive_lock
 from data.manifest import Manifest
-from data.pixels import read_pair
 from data.progress import meter
-from data.sources import open_dataset
-from model.predictor import Predictor
+from model.contract import Decision
+from model.predictor import Prediction, Predictor
 from model.segmenter import build
 from training.evaluate import evaluate
 from training.evaluation import Evaluation
@@ -37,75 +31,28 @@ from training.state import build_state
 Image = NDArray[np.uint8]
 
 _log: Final = logging.getLogger(__name__)
-_RESULT, _BUDGET, _LOCK = "test.json", "budget.json", ".lock"
+_DECIDED, _ARGMAX, _BUDGET, _LOCK = "test.json", "argmax.json", "budget.json", ".lock"
 #: Steps of an epoch of the measurement, and how many epochs are timed after one that is not.
 _TIMED_STEPS, _TIMED_EPOCHS = 6, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One finished run. crops: trained on; log: a row per epoch, as `training.run_log` keeps it; model: its file."""
+    """One finished run.
+
+    Attributes:
+        crops: trained on. log: a row per epoch, as `training.run_log` keeps it. model: its file.
+        argmax: on test, each pixel its likeliest class: what the network has learnt. decided: as the model file
+            decides after calibration, which gives up area for fewer escapes, one network more of it than another.
+    """
 
     row: Row
     seed: int
     crops: int
     log: list[dict[str, Any]]
-    test: Evaluation
+    argmax: Evaluation
+    decided: Evaluation
     model: Path
-
-
-def prepare(study: Study, *, datasets: Path, out: Path) -> Manifest:
-    """The study's data set, opened; images of a given size are made once, in `out`/data.
-
-    Raises:
-        DatasetError: there is none, or it is damaged.
-    """
-    source = open_dataset(datasets / study.data)
-    if study.size_hw is None and not study.scenes:
-        return source
-    destination = out / "data"
-    if not destination.exists():
-        count = sum(len(source.split(split)) for split in source.splits)
-        with meter(f"{study.data} for this study", total=count) as bar:
-            write_layout(
-                _resized(source, study=study),
-                class_map=_class_map(source, study=study),
-                destination=destination,
-                on_done=lambda done: bar.advance(),
-            )
-    return open_dataset(destination)
-
-
-def _class_map(source: Manifest, *, study: Study) -> ClassMap:
-    if not study.scenes:
-        return source.class_map
-    return ClassMap(
-        classes=tuple(
-            ClassSpec(name=spec.name, color=spec.color, role="background")
-            for spec in source.class_map.classes
-        )
-    )
-
-
-def _resized(source: Manifest, *, study: Study) -> Iterator[LabelledImage]:
-    """Images by the mean of the pixels that become one, labels by the nearest."""
-    for split in source.splits:
-        for sample in source.split(split):
-            image, labels = read_pair(sample, class_map=source.class_map)
-            if study.size_hw is not None:
-                size_wh = study.size_hw[::-1]
-                image = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
-                labels = np.asarray(
-                    cv2.resize(labels, size_wh, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
-                )
-            yield LabelledImage(
-                name=sample.name,
-                split=split,
-                content=encode_png(image),
-                labels=labels,
-                origin=str(sample.image),
-                group=sample.group,
-            )
 
 
 def work(study: Study, *, manifest: Manifest, out: Path, threads: int) -> bool:
@@ -117,7 +64,7 @@ def work(study: Study, *, manifest: Manifest, out: Path, threads: int) -> bool:
     for seed in study.seeds:
         for row in study.rows:
             folder = out / row.folder / f"seed-{seed}"
-            if (folder / _RESULT).is_file():
+            if all((folder / name).is_file() for name in (_ARGMAX, _DECIDED)):
                 continue
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -136,11 +83,32 @@ def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest
     _log.info(
         "%s, seed %d: %d crops", row.name, seed, config.schedule.epochs * config.schedule.crops_per_epoch
     )
-    train_stage(run, manifest)
-    export_run(run, manifest=manifest)
-    calibrate_run(run, manifest=manifest)
-    test = evaluate(Predictor.open(run.model, threads=threads), manifest, split="test")
-    write_atomically(folder / _RESULT, test.model_dump_json(indent=1).encode())
+    if not (folder / _DECIDED).is_file():
+        train_stage(run, manifest)
+        export_run(run, manifest=manifest)
+        calibrate_run(run, manifest=manifest)
+    judge(run, manifest=manifest)
+
+
+def judge(run: Run, *, manifest: Manifest) -> None:
+    """Keep what the finished model file does on test, by argmax and as it decides."""
+    predictor = Predictor.open(run.model, threads=run.config.compute.threads)
+    for name, model in ((_ARGMAX, _ByArgmax(predictor)), (_DECIDED, predictor)):
+        found = evaluate(model, manifest, split="test")
+        write_atomically(run.folder / name, found.model_dump_json(indent=1).encode())
+
+
+class _ByArgmax:
+    """A model file as it was before calibration."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        decision = Decision.neutral(len(predictor.contract.classes))
+        self.contract = predictor.contract.model_copy(update={"decision": decision})
+
+    def predict(self, image: Image, *, want_probabilities: bool = False) -> Prediction:
+        decision = self.contract.decision
+        return self._predictor.predict(image, want_probabilities=want_probabilities, decision=decision)
 
 
 def _crops(study: Study, row: Row, *, folder: Path, manifest: Manifest, threads: int) -> int:
@@ -181,7 +149,10 @@ def results(study: Study, *, out: Path) -> list[Result]:
         for seed in study.seeds:
             folder = out / row.folder / f"seed-{seed}"
             with contextlib.suppress(FileNotFoundError):
-                test = Evaluation.model_validate_json((folder / _RESULT).read_bytes())
+                argmax, decided = (
+                    Evaluation.model_validate_json((folder / name).read_bytes())
+                    for name in (_ARGMAX, _DECIDED)
+                )
                 run = Run.open(folder)
                 schedule = run.config.schedule
                 found.append(
@@ -190,7 +161,8 @@ def results(study: Study, *, out: Path) -> list[Result]:
                         seed=seed,
                         crops=schedule.epochs * schedule.crops_per_epoch,
                         log=read_log(folder / LOG_FILE),
-                        test=test,
+                        argmax=argmax,
+                        decided=decided,
                         model=run.model,
                     )
                 )
@@ -216,9 +188,3 @@ def measure_size(study: Study, row: Row, *, class_count: int, size_hw: tuple[int
         parameters=sum(parameter.numel() for parameter in segmenter.parameters()),
         gmac=counter.get_total_flops() / 2e9,
     )
-
-
-def typical_image(manifest: Manifest) -> Image:
-    """The test image of median area, uint8 RGB [height, width, 3]."""
-    images = [read_image(sample.image) for sample in manifest.split("test")]
-    return sorted(images, key=lambda image: image.size)[len(images) // 2]

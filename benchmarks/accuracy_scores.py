@@ -42,10 +42,11 @@ class RowScores:
     """A row on the test images, shares in 0…1.
 
     Attributes:
-        iou: mean over the judged classes. low, high: its 95 % interval.
+        iou: mean over the judged classes, by argmax. low, high: its 95 % interval.
         gain, gain_low, gain_high: its difference from the first row of the same group, and that one's interval; None
             for the first row itself.
-        by_class: IoU by judged class.
+        by_class: IoU by judged class, by argmax.
+        decided: the mean IoU as the model file decides.
         auroc: how well the surest region of an image tells NG from OK, whatever the threshold: 0.5 is chance.
         escape, overkill: as the model file decides.
         val: the best epoch's monitored score.
@@ -58,6 +59,7 @@ class RowScores:
     gain_low: float | None
     gain_high: float | None
     by_class: tuple[Spread | None, ...]
+    decided: Spread | None
     auroc: Spread | None
     escape: Spread | None
     overkill: Spread | None
@@ -75,7 +77,7 @@ def score_rows(found: Sequence[Result], *, class_map: ClassMap, monitor: str) ->
     by_row: dict[str, list[Result]] = {}
     for result in found:
         by_row.setdefault(result.row.name, []).append(result)
-    drawn = {name: _drawn([one.test for one in results], names=names) for name, results in by_row.items()}
+    drawn = {name: _drawn([one.argmax for one in results], names=names) for name, results in by_row.items()}
     first_of: dict[str, str] = {}
     scored = {}
     for name, results in by_row.items():
@@ -92,12 +94,15 @@ def _score(
     monitor: str,
     first: NDArray[np.float64],
 ) -> RowScores:
-    tests = [result.test for result in results]
+    by_argmax = [result.argmax for result in results]
 
-    def over_seeds(of: Callable[[Evaluation], float | None]) -> Spread | None:
-        return Spread.of([of(test) for test in tests])
+    def of_pixels(test: Evaluation) -> float:
+        return mean_iou(count_parts(test.rows, names=names)[1].sum(axis=0))
 
-    iou = over_seeds(lambda test: mean_iou(count_parts(test.rows, names=names)[1].sum(axis=0)))
+    def decided(of: Callable[[Evaluation], float | None]) -> Spread | None:
+        return Spread.of([of(result.decided) for result in results])
+
+    iou = Spread.of([of_pixels(test) for test in by_argmax])
     assert iou is not None, "a test split shows at least one judged class"
     low, high = np.nanquantile(drawn, (_TAIL, 1 - _TAIL))
     difference = drawn[1:] - first[1:]
@@ -110,10 +115,11 @@ def _score(
         gain=None if is_first else float(drawn[0] - first[0]),
         gain_low=None if is_first else float(gain_low),
         gain_high=None if is_first else float(gain_high),
-        by_class=tuple(Spread.of([_iou(test, name) for test in tests]) for name in names),
-        auroc=over_seeds(lambda test: auroc(test.rows)),
-        escape=over_seeds(lambda test: test.scores["escape_rate"]),
-        overkill=over_seeds(lambda test: test.scores["overkill_rate"]),
+        by_class=tuple(Spread.of([_iou(test, name) for test in by_argmax]) for name in names),
+        decided=decided(of_pixels),
+        auroc=decided(lambda test: auroc(test.rows)),
+        escape=decided(lambda test: test.scores["escape_rate"]),
+        overkill=decided(lambda test: test.scores["overkill_rate"]),
         val=Spread.of([_best(result.log, monitor=monitor) for result in results]),
     )
 

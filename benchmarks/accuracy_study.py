@@ -41,6 +41,8 @@ class Study(_Part):
     Attributes:
         name: of the study, and of its folder.
         data: a folder below the data sets' folder.
+        part_column: of its split.csv, where it says which test images show one part: intervals draw whole parts.
+            Training does not look at it.
         size_hw: (height, width) in px that every image is brought to first; None: as they are.
         scenes: the classes are what scenes are made of, none is a defect: no OK and NG, nothing to calibrate.
         seeds: one run of every row for each.
@@ -53,6 +55,7 @@ class Study(_Part):
 
     name: str = Field(pattern=r"[a-z0-9_-]+")
     data: str
+    part_column: str | None = None
     size_hw: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
     scenes: bool = False
     seeds: tuple[int, ...] = Field(min_length=1)

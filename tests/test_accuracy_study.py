@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from data.classes import ClassMap
+from data.sources import open_dataset
+from data.synthetic import write_synthetic_dataset
 from training.config import parse_config
 from training.evaluation import Evaluation, ImageRow
 
@@ -22,7 +24,7 @@ CLASSES = ClassMap.from_names(["background", "scratch", "pit"])
 @pytest.fixture
 def modules(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    names = ("accuracy_study", "accuracy_runs", "accuracy_scores", "accuracy_charts")
+    names = ("accuracy_study", "accuracy_data", "accuracy_runs", "accuracy_scores", "accuracy_charts")
     return {name: importlib.import_module(name) for name in names}
 
 
@@ -158,12 +160,14 @@ def test_a_gain_is_taken_on_the_same_parts_and_from_the_first_row_of_its_group(
             "escape_rate": 0.5,
             "overkill_rate": None,
         }
+        judged = Evaluation(split="test", scores=scores, rows=rows, confusion=(), reliability=())
         return modules["accuracy_runs"].Result(
             row=modules["accuracy_study"].Row(name=name, group=group),
             seed=0,
             crops=8,
             log=[{"train": {"loss": 1.0}, "val": {"mean_defect_iou": 0.25}}],
-            test=Evaluation(split="test", scores=scores, rows=rows, confusion=(), reliability=()),
+            argmax=judged,
+            decided=judged,
             model=tmp_path,
         )
 
@@ -188,6 +192,25 @@ def test_a_gain_is_taken_on_the_same_parts_and_from_the_first_row_of_its_group(
     assert front == ["first", "better"]
 
 
+def test_test_images_are_grouped_by_the_part_that_the_study_names(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    parts = tmp_path / "parts"
+    write_synthetic_dataset(parts, counts={"train": 1, "val": 1, "test": 2}, size_hw=(64, 64))
+    samples = open_dataset(parts).samples
+    text = 'name="s"\ndata="parts"\npart_column="tile"\nseeds=[0]\ncrops=8\nepochs=1\n[[row]]\nname="One"\n'
+    study = modules["accuracy_study"].Study.model_validate(tomllib.loads(text))
+    table = parts / "split.csv"
+    table.write_text("name,tile\n" + "".join(f"{one.name},t1\n" for one in samples), encoding="utf-8")
+    grouped = modules["accuracy_data"].prepare(study, datasets=tmp_path, out=tmp_path / "out")
+    assert {(one.split, one.group) for one in grouped.samples} == {
+        ("train", None), ("val", None), ("test", "t1"),
+    }  # fmt: skip
+    table.write_text("name,other\n" + "".join(f"{one.name},t1\n" for one in samples), encoding="utf-8")
+    with pytest.raises(ValueError, match="2 test images have nothing in the column 'tile'"):
+        modules["accuracy_data"].prepare(study, datasets=tmp_path, out=tmp_path / "out")
+
+
 @pytest.mark.slow
 def test_a_miniature_of_the_study_trains_judges_and_draws_and_makes_only_what_is_missing(
     repository: Path, tmp_path: Path
@@ -207,7 +230,9 @@ def test_a_miniature_of_the_study_trains_judges_and_draws_and_makes_only_what_is
         assert (tmp_path / "quick" / picture).read_bytes().startswith(b"\x89PNG")
     kept = tmp_path / "quick" / "segnet-tiny" / "seed-0" / "model.onnx"
     before = kept.stat().st_mtime_ns
-    (tmp_path / "quick" / "segnet-tiny" / "seed-1" / "test.json").unlink()
+    results = [tmp_path / "quick" / "segnet-tiny" / "seed-1" / name for name in ("argmax.json", "test.json")]
+    for path in results:
+        path.unlink()
     run_quickly(script, "--out", str(tmp_path))
     assert kept.stat().st_mtime_ns == before
-    assert (tmp_path / "quick" / "segnet-tiny" / "seed-1" / "test.json").is_file()
+    assert all(path.is_file() for path in results)
