@@ -52,8 +52,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def read_split_table(path: Path, *, needs_split: bool) -> tuple[dict[str, SplitRow] | None, list[Problem]]:
     """name → row of split.csv, or None where there is no readable table, and what is wrong with it.
 
-    The column `name` holds stems or file names; further columns do not matter. Without `needs_split` (the
-    folders give the split) the column may be absent or empty, and `split` is then "".
+    The column `name` holds stems or file names; further columns do not matter, but where no `group` is among them
+    one may be meant as such. Without `needs_split` (the folders give the split) the column may be absent or
+    empty, and `split` is then "".
     """
     if not path.exists():
         return None, []
@@ -67,7 +68,7 @@ def read_split_table(path: Path, *, needs_split: bool) -> tuple[dict[str, SplitR
         what = f"has no column {' and no column '.join(sorted(missing))}" if rows else "has no rows"
         return None, [Problem("error", path, what, "expected the columns name,split and perhaps group")]
     table: dict[str, SplitRow] = {}
-    problems: list[Problem] = []
+    problems = _meant_as_group(path, tuple(rows[0]))
     for row in rows:
         name = stem_of(row["name"])
         if name in table:
@@ -79,6 +80,18 @@ def read_split_table(path: Path, *, needs_split: bool) -> tuple[dict[str, SplitR
         else:
             table[name] = SplitRow(split=row.get("split", ""), group=row.get("group") or None)
     return table, problems
+
+
+def _meant_as_group(path: Path, columns: tuple[str, ...]) -> list[Problem]:
+    """A warning when parts may be told by a column of another name: it costs wrong splits and intervals in silence."""
+    others = [column for column in columns if column not in ("name", "split")]
+    if not others or "group" in others:
+        return []
+    what = f"has no column group, and {', '.join(others)} {'is' if len(others) == 1 else 'are'} not read"
+    todo = (
+        "if one says which images show the same part, name it group; else every image counts as its own part"
+    )
+    return [Problem("warning", path, what, todo)]
 
 
 def write_split_table(path: Path, *, splits: Mapping[str, str], groups: Mapping[str, str]) -> None:

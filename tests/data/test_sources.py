@@ -133,6 +133,12 @@ def test_tables_of_spreadsheets_are_read(tmp_path: Path, content: bytes, delimit
         pytest.param(("masks/extra/z.png",), {}, "has no folder images/extra", id="mask-folder-alone"),
         pytest.param(("images/train/notes.txt",), {}, "is no image: not used", id="other-file"),
         pytest.param((), {"table": "name,split\na,val\n"}, "puts 1 images elsewhere", id="table-differs"),
+        pytest.param(
+            (),
+            {"table": "name,tile,size\na,t1,3\n"},
+            "has no column group, and tile, size are not read",
+            id="parts-under-another-name",
+        ),
     ],
 )
 def test_a_doubt_is_a_warning_and_opens(
