@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
+from accuracy_data import Image
 from accuracy_study import Row, Study
-from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.files import write_atomically
@@ -27,8 +26,6 @@ from training.loop import train_epoch
 from training.run import Run, calibrate_run, export_run, train_stage
 from training.run_log import LOG_FILE, read_log
 from training.state import build_state
-
-Image = NDArray[np.uint8]
 
 _log: Final = logging.getLogger(__name__)
 _DECIDED, _ARGMAX, _BUDGET, _LOCK = "test.json", "argmax.json", "budget.json", ".lock"
@@ -83,6 +80,7 @@ def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest
     _log.info(
         "%s, seed %d: %d crops", row.name, seed, config.schedule.epochs * config.schedule.crops_per_epoch
     )
+    # A study that was begun before argmax.json was kept has the file; it lacks only that.
     if not (folder / _DECIDED).is_file():
         train_stage(run, manifest)
         export_run(run, manifest=manifest)
