@@ -1,14 +1,22 @@
 """What the README promises about weight: the command answers at once, and serving needs no torch."""
 
-import os
 import subprocess
 import sys
-import time
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 HEAVY = ("torch", "onnx", "albumentations", "segmentation_models_pytorch", "accelerate", "cv2", "onnxruntime")
+
+ASK_FOR_HELP = """
+import contextlib, io, sys
+from cli.main import main
+sys.argv = ["segnet", "--help"]
+with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
+    main()
+assert "retrain" in told.getvalue()
+"""
 
 
 def loaded_by(statement: str, cwd: Path) -> set[str]:
@@ -28,16 +36,11 @@ def test_running_a_model_loads_no_training_library(repository: Path, room: str) 
     assert not loaded_by(f"import model.{room}", repository) & heavy
 
 
-def test_help_answers_in_half_a_second_of_processor_time(repository: Path) -> None:
-    """Processor time, not wall time: a busy machine must not make this test lie. The best of three."""
-    spent_s = []
-    for _ in range(3):
-        before = os.times()
-        started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "cli.main", "--help"], cwd=repository, check=True, capture_output=True
-        )
-        after = os.times()
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        spent_s.append(min(used, time.perf_counter() - started))
-    assert min(spent_s) < 0.5
+def test_help_loads_nothing_but_the_command_line_library(repository: Path) -> None:
+    """What makes `--help` answer at once. Counted, not timed: half a second was too little beside a busy neighbour."""
+    loaded = loaded_by(ASK_FOR_HELP, repository) - loaded_by("pass", repository)
+    ours = {"cli", "app", "data", "model", "training"}
+    assert loaded & ours == {"cli"}
+    brought_by_typer = {"annotated_doc", "attr", "markdown_it", "mdurl", "pygments", "rich", "shellingham"}
+    installed = set(packages_distributions()) - ours
+    assert loaded & installed <= {"typer"} | brought_by_typer
