@@ -16,10 +16,13 @@ from model.predictor import Predictor
 LEAST_AGREEMENT: Final = 0.9999
 #: Float32 sums in another order differ by about 1e-5 after a hundred layers, nearly everywhere: where two of the four
 #: values that a pooling compares are equal but for rounding, its position may flip, and a patch of pixels differs
-#: by more (seen: up to 0.005, at no change of a label). So nearly all pixels must be close, and none far.
+#: by more (seen: by 0.06 in one patch of 700 000 pixels, which cost a trained network its file while the largest
+#: difference was judged). So nearly all pixels must be close, and hardly any far: an operation that is exported wrongly,
+#: be it at borders alone, makes more of them.
 CLOSE_PROBABILITY: Final = 1e-3
 LEAST_CLOSE: Final = 0.99
-LARGEST_PROBABILITY_ERROR: Final = 0.05
+FAR_PROBABILITY: Final = 0.05
+MOST_FAR: Final = 1e-4
 
 
 class ParityError(ValueError):
@@ -48,7 +51,7 @@ def prove_parity(
     """
     contract = predictor.contract
     weights = np.array(contract.decision.weights, np.float32)
-    pixels = agreeing = close = 0
+    pixels = agreeing = close = far = 0
     largest_error = 0.0
     for view in _views(images, tile_px=contract.tile_px):
         prediction = predictor.predict(view, want_probabilities=True)
@@ -59,6 +62,7 @@ def prove_parity(
         agreeing += int((labels == prediction.labels).sum())
         errors = np.abs(expected - prediction.probabilities).max(axis=0)
         close += int((errors <= CLOSE_PROBABILITY).sum())
+        far += int((errors > FAR_PROBABILITY).sum())
         error = float(errors.max())
         if not np.isfinite(error):
             raise ParityError(
@@ -66,13 +70,14 @@ def prove_parity(
                 "earlier checkpoint, or train with a smaller learning rate"
             )
         largest_error = max(largest_error, error)
-    agreement, closeness = agreeing / pixels, close / pixels
-    if agreement < LEAST_AGREEMENT or closeness < LEAST_CLOSE or largest_error > LARGEST_PROBABILITY_ERROR:
+    agreement, closeness, farness = agreeing / pixels, close / pixels, far / pixels
+    if agreement < LEAST_AGREEMENT or closeness < LEAST_CLOSE or farness > MOST_FAR:
         raise ParityError(
             f"the exported graph labels {agreement:.4%} of {pixels} pixels as PyTorch does (expected "
             f"{LEAST_AGREEMENT:.2%}), gives {closeness:.2%} of them probabilities within "
-            f"{CLOSE_PROBABILITY:g} (expected {LEAST_CLOSE:.0%}), and differs by up to {largest_error:.2g} "
-            f"(expected {LARGEST_PROBABILITY_ERROR:g}); nothing was written. An operation of this network is "
+            f"{CLOSE_PROBABILITY:g} (expected {LEAST_CLOSE:.0%}), and {farness:.3%} of them some that differ by more "
+            f"than {FAR_PROBABILITY:g} (allowed {MOST_FAR:.2%}); nothing was written. Either the network has hardly "
+            "been trained, so that rounding decides between its classes: train longer; or an operation of it is "
             "exported wrongly: find it by exporting its parts"
         )
     return Parity(

@@ -217,6 +217,32 @@ def test_parity_fails_on_probabilities_even_where_labels_agree(exported: Exporte
         prove_parity(Surer(), Predictor.open(exported.path, device="cpu"), images=IMAGES)
 
 
+@pytest.mark.parametrize(
+    ("far", "is_refused"),
+    [
+        pytest.param(1, False, id="one pooling that rounding turned"),
+        pytest.param(8, True, id="more than rounding explains"),
+    ],
+)
+def test_parity_bears_a_few_far_pixels(exported: Exported, far: int, is_refused: bool) -> None:
+    """Of about 10 000 pixels. Each is made less sure of what it is called, so that its label stays."""
+
+    class Turned(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            logits: Tensor = copy.deepcopy(exported.segmenter).eval()(image)
+            if image.shape[1] == IMAGES[0].shape[0]:
+                surest = logits.softmax(1).amax(1).flatten().topk(far).indices
+                logits.flatten(2)[:, :, surest] *= 0.3
+            return logits
+
+    predictor = Predictor.open(exported.path, device="cpu")
+    if is_refused:
+        with pytest.raises(ParityError, match="differ by more than 0.05"):
+            prove_parity(Turned(), predictor, images=IMAGES)
+    else:
+        assert prove_parity(Turned(), predictor, images=IMAGES).max_probability_error > 0.05
+
+
 @pytest.mark.usefixtures("without_exporter")
 def test_a_network_that_says_nothing_is_not_written(exported: Exported, tmp_path: Path) -> None:
     broken = copy.deepcopy(exported.segmenter)
