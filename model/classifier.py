@@ -21,11 +21,13 @@ class Classifier(nn.Module):
         widths: channels of the features, full resolution first.
         class_count: channels of the logits.
         scale_residual: see above.
+        dropout: share of each scale's channels that a training step goes without (arXiv 1411.4280), 0 to below 1.
         prior: share of each class among pixels; the finest bias starts at its logarithm, so that the first steps are
             not spent on learning that most pixels are background (arXiv 1708.02002, section 3.3).
 
     Raises:
-        ValueError: fewer than two classes, or a prior of another length or with a share that is not positive.
+        ValueError: fewer than two classes, or a prior of another length or with a share that is not positive,
+            or a dropout outside 0 to below 1.
     """
 
     def __init__(
@@ -34,11 +36,15 @@ class Classifier(nn.Module):
         *,
         class_count: int,
         scale_residual: bool = True,
+        dropout: float = 0.0,
         prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if class_count < 2:
             raise ValueError(f"{class_count} classes; expected background and at least one more")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout {dropout}; expected 0 to below 1")
+        self.dropout = nn.Dropout2d(dropout)
         used = widths if scale_residual else widths[:1]
         heads = [nn.Conv2d(width, class_count, 1) for width in used]
         for scale, head in enumerate(heads):
@@ -68,7 +74,7 @@ class Classifier(nn.Module):
         coarsest_first = reversed(list(zip(self.heads, features, strict=False)))
         logits: Tensor | None = None
         for head, feature in coarsest_first:
-            said: Tensor = head(feature)
+            said: Tensor = head(self.dropout(feature))
             logits = said if logits is None else said + functional.interpolate(logits, scale_factor=2.0)
         assert logits is not None, "there is a head at full resolution"
         return logits

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.blocks import ConvNormAct
 from model.classifier import Classifier
@@ -27,7 +28,10 @@ PACKAGED_ENCODER: Final = "tu-tf_efficientnet_lite0"
 _IMAGENET: Final = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _PLAIN: Final = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 #: Every peer halves five times at most; one number for all keeps the comparison simple.
-_STRIDE: Final = 32
+_SCALES: Final = 5
+_STRIDE: Final = 2**_SCALES
+#: A decoder that ends coarser than a quarter of the size would lose what inspection looks for.
+_LEAST_SCALES: Final = 3
 
 Normalisation = Mapping[str, Sequence[float]]
 
@@ -40,6 +44,9 @@ class EncoderSegNet(nn.Module):
     positions. With SegNet's own encoder, whose maps have these widths already, this is SegNet's rule. At full
     resolution smp gives the image itself: there the projection is 3x3, since a single pixel's colour says
     little about where an edge is.
+
+    With fewer than five widths the decoder ends at a half or a quarter of the size, where most pixels are saved, and
+    its logits are enlarged bilinearly, as FPN's and DeepLab's are.
 
     Attributes:
         normalisation: mean and std the encoder's weights were trained with.
@@ -56,19 +63,24 @@ class EncoderSegNet(nn.Module):
         block_residual: bool,
         scale_residual: bool,
         stacking: str,
+        dropout: float,
         prior: Sequence[float] | None,
         normalisation: Normalisation,
     ) -> None:
         super().__init__()
         self.class_count = class_count
-        self.stride = 2 ** len(widths)
+        self.stride = _STRIDE
         self.normalisation = normalisation
         self.encoder = encoder
+        #: Halvings that are left to the bilinear step at the end.
+        self.finest = _SCALES - len(widths)
         # A pyramid of the decoder's widths: a map for each scale it unpools to, and the smallest.
         targets = (*widths, widths[-1])
         self.project = nn.ModuleList(
             ConvNormAct(channels, out_channels=width, kernel_px=3 if scale == 0 else 1)
-            for scale, (channels, width) in enumerate(zip(encoder_channels, targets, strict=True))
+            for scale, (channels, width) in enumerate(
+                zip(encoder_channels[self.finest :], targets, strict=True), start=self.finest
+            )
         )
         self.pool = MaxPool2x2()
         self.decoder = Decoder(widths, convs=convs, block_residual=block_residual, stacking=stacking)
@@ -76,6 +88,7 @@ class EncoderSegNet(nn.Module):
             self.decoder.feature_widths,
             class_count=class_count,
             scale_residual=scale_residual,
+            dropout=dropout,
             prior=prior,
         )
 
@@ -83,10 +96,13 @@ class EncoderSegNet(nn.Module):
         self, x: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes height width"]:
         """Return logits of the size of x, whose height and width are multiples of `stride`."""
-        maps = [project(found) for project, found in zip(self.project, self.encoder(x), strict=True)]
+        found = self.encoder(x)[self.finest :]
+        maps = [project(one) for project, one in zip(self.project, found, strict=True)]
         levels = [Level(skip=skip, positions=self.pool(skip)[1]) for skip in maps[:-1]]
         logits: Tensor = self.classifier(self.decoder(maps[-1], levels))
-        return logits
+        if self.finest == 0:
+            return logits
+        return functional.interpolate(logits, scale_factor=float(2**self.finest), mode="bilinear")
 
 
 class Peer(nn.Module):
@@ -123,10 +139,11 @@ def encoder_segnet(
     encoder: str = PACKAGED_ENCODER,
     encoder_weights: str | Path | None = None,
     widths: Sequence[int] = DEFAULT_WIDTHS,
-    convs: Sequence[int] = SEGNET_CONVS,
+    convs: Sequence[int] | None = None,
     block_residual: bool = True,
     scale_residual: bool = True,
     stacking: str = "euler",
+    dropout: float = 0.0,
     prior: Sequence[float] | None = None,
 ) -> EncoderSegNet:
     """An smp encoder by name under our decoder.
@@ -135,16 +152,22 @@ def encoder_segnet(
         class_count: channels of the logits.
         encoder: a name of smp, or `tu-` and a name of timm.
         encoder_weights: see `load_encoder_weights`.
-        widths, convs, block_residual, stacking: of the decoder, five scales; see `model.decoder`.
-        scale_residual, prior: see `model.classifier`.
+        widths: channels of the decoder's scales, the finest first and the coarsest at 1/16 of the size. Five end at
+            full size, four at a half, three at a quarter.
+        convs: as many numbers; default: SegNet's for these scales. block_residual, stacking: see `model.decoder`.
+        scale_residual, dropout, prior: see `model.classifier`.
 
     Raises:
         ValueError: an unknown encoder, one without a map at every scale, or weights that do not fit.
     """
     from segmentation_models_pytorch import encoders
 
-    if len(widths) != 5 or len(convs) != 5:
-        raise ValueError(f"widths {list(widths)} and convs {list(convs)}; an encoder has five scales")
+    convs = SEGNET_CONVS[-len(widths) :] if convs is None else convs
+    if not _LEAST_SCALES <= len(widths) <= _SCALES or len(convs) != len(widths):
+        raise ValueError(
+            f"widths {list(widths)} and convs {list(convs)}; an encoder has five scales: give a number for each, or "
+            "leave the finest one or two out"
+        )
     _check_encoder(encoder)
     built = encoders.get_encoder(encoder, weights=None)
     with_constant_padding(built)
@@ -164,6 +187,7 @@ def encoder_segnet(
         block_residual=block_residual,
         scale_residual=scale_residual,
         stacking=stacking,
+        dropout=dropout,
         prior=prior,
         normalisation=normalisation,
     )

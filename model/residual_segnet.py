@@ -45,7 +45,7 @@ class ResidualSegNet(nn.Module):
         stacking: how residual functions follow each other, see `model.stacking`.
         narrow_early: see `Decoder`.
         in_channels: channels of the input.
-        scale_residual, prior: see `Classifier`.
+        scale_residual, dropout, prior: see `Classifier`.
 
     Raises:
         ValueError: widths, convs or prior that make no network; an unknown stacking.
@@ -62,6 +62,7 @@ class ResidualSegNet(nn.Module):
         scale_residual: bool = True,
         stacking: str = "euler",
         narrow_early: bool = True,
+        dropout: float = 0.0,
         in_channels: int = 3,
         prior: Sequence[float] | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class ResidualSegNet(nn.Module):
             self.decoder.feature_widths,
             class_count=class_count,
             scale_residual=scale_residual,
+            dropout=dropout,
             prior=prior,
         )
 

@@ -17,8 +17,8 @@ LEAST_AGREEMENT: Final = 0.9999
 #: Float32 sums in another order differ by about 1e-5 after a hundred layers, nearly everywhere: where two of the four
 #: values that a pooling compares are equal but for rounding, its position may flip, and a patch of pixels differs
 #: by more (seen: by 0.06 in one patch of 700 000 pixels, which cost a trained network its file while the largest
-#: difference was judged). So nearly all pixels must be close, and hardly any far: an operation that is exported wrongly,
-#: be it at borders alone, makes more of them.
+#: difference was judged). So nearly all pixels must be close, and hardly any far: an operation exported wrongly, be it
+#: at borders alone, makes more of them.
 CLOSE_PROBABILITY: Final = 1e-3
 LEAST_CLOSE: Final = 0.99
 FAR_PROBABILITY: Final = 0.05

@@ -38,6 +38,7 @@ OURS = {
     "residual_segnet": Case("residual_segnet", TINY),
     "without block residual": Case("residual_segnet", {**TINY, "block_residual": False}),
     "without concat skip": Case("residual_segnet", {**TINY, "concat_skip": False}),
+    "dropout": Case("residual_segnet", {**TINY, "dropout": 0.5}),
     "narrow late": Case("residual_segnet", {**TINY, "narrow_early": False}),
     "segnet": Case("segnet", TINY),
     **{f"stacking {name}": Case("residual_segnet", {**TINY, "stacking": name}) for name in STACKINGS},
@@ -45,6 +46,10 @@ OURS = {
 PEERS = {
     "encoder resnet18": Case("encoder_segnet", {**TINY_DECODER, "encoder": "resnet18"}),
     "encoder lite0": Case("encoder_segnet", {**TINY_DECODER, "encoder": PACKAGED_ENCODER}),
+    "encoder lite0, half the size": Case(
+        "encoder_segnet", {"widths": [4, 6, 6, 8], "convs": [1, 2, 2, 2], "encoder": PACKAGED_ENCODER}
+    ),
+    "encoder lite0, a quarter": Case("encoder_segnet", {"widths": [4, 6, 8], "encoder": PACKAGED_ENCODER}),
     "peer unet": Case("peer", {"arch": "unet", "encoder": "tu-mobilenetv3_small_050"}),
     "peer fpn": Case("peer", {"arch": "fpn", "encoder": "tu-mobilenetv3_small_050"}),
 }
@@ -243,6 +248,7 @@ def test_encoder_weights_are_read_from_a_local_file(tmp_path: Path) -> None:
         pytest.param("peer", {"encoder_weights": "imagnet"}, "is no file", id="weights"),
         pytest.param("encoder_segnet", {"encoder": "mit_b0"}, "no map at 1/2 of the size", id="no scale"),
         pytest.param("encoder_segnet", {"widths": [8]}, "five scales", id="scales"),
+        pytest.param("residual_segnet", {"dropout": 1.0}, "expected 0 to below 1", id="dropout"),
     ],
 )
 def test_what_makes_no_network_is_said_with_what_would(
