@@ -125,11 +125,13 @@ def _print_table(
     """Markdown, so that it can stand in docs/ as it is."""
     budget = f"{study.crops} crops" if study.crops else f"{study.cpu_minutes:g} CPU minutes of training steps"
     seeds = ", ".join(str(seed) for seed in study.seeds)
+    folds = f", {study.folds} folds of train and val" if study.folds else ""
     print(
-        f"study     {study.name}: {study.data}, {budget} a run, {study.epochs} validations, seeds {seeds}\n"
+        f"study     {study.name}: {study.data}, {budget} a run, {study.epochs} validations, seeds {seeds}{folds}\n"
     )
-    titles = ["", "seeds", "params", "GMAC", "ms", "crops", "IoU", "95 %", "gain", "its 95 %", "val"]
-    titles += ["AUROC", "escape", "overkill", "IoU, decided"] if not study.scenes else []
+    titles = ["", "runs", "params", "GMAC", "ms", "crops", "IoU", "95 %", "gain", "its 95 %", "val"]
+    titles += [] if study.scenes else ["AUROC"]
+    titles += ["escape", "overkill", "IoU, decided"] if study.decides else []
     titles += list(names)
     print("| " + " | ".join(titles) + " |")
     print("|" + "---|" * len(titles))
@@ -153,7 +155,9 @@ def _print_table(
             _cell(row.val),
         ]
         if not study.scenes:
-            cells += [_cell(row.auroc), _cell(row.escape), _cell(row.overkill), _cell(row.decided)]
+            cells += [_cell(row.auroc)]
+        if study.decides:
+            cells += [_cell(row.escape), _cell(row.overkill), _cell(row.decided)]
         cells += [_cell(one, digits=2) for one in row.by_class]
         print("| " + " | ".join(cells) + " |")
     print(

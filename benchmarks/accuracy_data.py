@@ -1,22 +1,24 @@
-"""What a study is made on: its data set as it lies, or brought to one size, and which images show one part."""
+"""What a study is made on: its data set as it lies, brought to one size or dealt in folds, and the parts it shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from accuracy_study import Study, StudyError
+from accuracy_study import Study
 from numpy.typing import NDArray
 
 from data.classes import ClassMap, ClassSpec
 from data.images import encode_png, read_image
 from data.layout import LabelledImage, write_layout
-from data.manifest import Manifest
+from data.manifest import Manifest, Sample
+from data.measure import classes_in_masks
 from data.pixels import read_pair
 from data.progress import meter
 from data.sources import open_dataset
-from data.tables import SPLIT_FILE, read_rows, stem_of
+from data.splits import assign_splits, groups_from_column
+from data.tables import SPLIT_FILE
 
 Image = NDArray[np.uint8]
 
@@ -25,9 +27,11 @@ def prepare(study: Study, *, datasets: Path, out: Path) -> Manifest:
     """The study's data set, opened; images of a given size are made once, in `out`/data.
 
     Raises:
-        DatasetError: there is none, or it is damaged. StudyError: its table lacks the column of parts.
+        DatasetError: there is none, it is damaged, or its table lacks the column of parts.
     """
-    source = _with_parts(open_dataset(datasets / study.data), study=study)
+    source = open_dataset(datasets / study.data)
+    if study.part_column is not None:
+        source = _with_parts(source, study=study)
     if study.size_hw is None and not study.scenes:
         return source
     destination = out / "data"
@@ -43,20 +47,48 @@ def prepare(study: Study, *, datasets: Path, out: Path) -> Manifest:
     return open_dataset(destination)
 
 
+def deal(study: Study, source: Manifest) -> tuple[Manifest, ...]:
+    """What each fold's run trains on, chooses by and is judged on; without folds, the data set as it is."""
+    if study.folds is None:
+        return (source,)
+    pool = [sample for split in ("train", "val") for sample in source.split(split)]
+    parts = _parts_of(pool, source=source, study=study)
+    fold_of = assign_splits(
+        parts,
+        fractions={str(fold): 1 / study.folds for fold in range(study.folds)},
+        classes=classes_in_masks(pool, class_map=source.class_map),
+    )
+
+    folds = range(study.folds)
+
+    def place(sample: Sample, *, judged: int) -> Sample:
+        fold = int(fold_of[sample.name])
+        if fold == judged:
+            return replace(sample, split="test", group=parts[sample.name])
+        return replace(sample, split="val" if fold == (judged + 1) % len(folds) else "train")
+
+    return tuple(
+        replace(source, samples=tuple(place(sample, judged=judged) for sample in pool)) for judged in folds
+    )
+
+
 def _with_parts(source: Manifest, *, study: Study) -> Manifest:
     """The same, its test images grouped by the part that they show."""
-    if study.part_column is None:
-        return source
-    table = source.root / SPLIT_FILE
-    rows = {stem_of(row["name"]): row.get(study.part_column) for row in read_rows(table)}
-    missing = sum(not rows.get(sample.name) for sample in source.split("test"))
-    if missing:
-        raise StudyError(f"{table}: {missing} test images have nothing in the column {study.part_column!r}")
+    test = source.split("test")
+    parts = _parts_of(test, source=source, study=study)
     samples = tuple(
-        replace(sample, group=rows[sample.name]) if sample.split == "test" else sample
+        replace(sample, group=parts[sample.name]) if sample.split == "test" else sample
         for sample in source.samples
     )
     return replace(source, samples=samples)
+
+
+def _parts_of(samples: Sequence[Sample], *, source: Manifest, study: Study) -> dict[str, str]:
+    """name -> the part that the image shows: by the study's column, else by the data set's own, else itself."""
+    if study.part_column is None:
+        return {sample.name: sample.group or sample.name for sample in samples}
+    names = [sample.name for sample in samples]
+    return groups_from_column(names, table=source.root / SPLIT_FILE, column=study.part_column)
 
 
 def _class_map(source: Manifest, *, study: Study) -> ClassMap:

@@ -1,6 +1,5 @@
 """One run of a study, from its budget to the scores of its model file on the test split; what is done stays done."""
 
-import contextlib
 import json
 import logging
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from accuracy_data import Image
+from accuracy_data import Image, deal
 from accuracy_study import Row, Study
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,39 +37,55 @@ class Result:
     """One finished run.
 
     Attributes:
+        fold: of the data, where a study has folds.
         crops: trained on. log: a row per epoch, as `training.run_log` keeps it. model: its file.
         argmax: on test, each pixel its likeliest class: what the network has learnt. decided: as the model file
-            decides after calibration, which gives up area for fewer escapes, one network more of it than another.
+            decides after calibration, which gives up area for fewer escapes, one network more of it than another;
+            None where the study does without.
     """
 
     row: Row
     seed: int
+    fold: int | None
     crops: int
     log: list[dict[str, Any]]
     argmax: Evaluation
-    decided: Evaluation
+    decided: Evaluation | None
     model: Path
 
 
 def work(study: Study, *, manifest: Manifest, out: Path, threads: int) -> bool:
     """Make every run that is missing; whether all are there. What another process works at is left to it.
 
-    Seed by seed, so that a study that was cut off has every row.
+    Seed by seed and fold by fold, so that a study that was cut off has every row.
     """
     whole = True
-    for seed in study.seeds:
+    manifests = deal(study, manifest)
+    for seed, fold in study.runs:
         for row in study.rows:
-            folder = out / row.folder / f"seed-{seed}"
-            if all((folder / name).is_file() for name in (_ARGMAX, _DECIDED)):
+            folder = _folder(out, row, seed=seed, fold=fold)
+            if _is_done(study, folder):
                 continue
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with exclusive_lock(folder.parent / f"{_LOCK}-{seed}"):
-                    _make(study, row, seed=seed, folder=folder, manifest=manifest, threads=threads)
+                with exclusive_lock(folder.parent / f"{_LOCK}-{folder.name}"):
+                    _make(
+                        study, row, seed=seed, folder=folder, manifest=manifests[fold or 0], threads=threads
+                    )
             except LockedError as error:
                 _log.info("%s", error)
                 whole = False
     return whole
+
+
+def _folder(out: Path, row: Row, *, seed: int, fold: int | None) -> Path:
+    name = f"seed-{seed}" if fold is None else f"seed-{seed}-fold-{fold}"
+    return out / row.folder / name
+
+
+def _is_done(study: Study, folder: Path) -> bool:
+    needed = (_ARGMAX, _DECIDED) if study.decides else (_ARGMAX,)
+    return all((folder / name).is_file() for name in needed)
 
 
 def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest, threads: int) -> None:
@@ -78,20 +93,22 @@ def _make(study: Study, row: Row, *, seed: int, folder: Path, manifest: Manifest
     config = study.config(row, seed=seed, crops=crops, threads=threads).with_data(manifest.root)
     run = Run.start_or_resume(folder, config=config)
     _log.info(
-        "%s, seed %d: %d crops", row.name, seed, config.schedule.epochs * config.schedule.crops_per_epoch
+        "%s, %s: %d crops", row.name, folder.name, config.schedule.epochs * config.schedule.crops_per_epoch
     )
     # A study that was begun before argmax.json was kept has the file; it lacks only that.
     if not (folder / _DECIDED).is_file():
         train_stage(run, manifest)
         export_run(run, manifest=manifest)
-        calibrate_run(run, manifest=manifest)
-    judge(run, manifest=manifest)
+        if study.decides:
+            calibrate_run(run, manifest=manifest)
+    judge(run, manifest=manifest, decides=study.decides)
 
 
-def judge(run: Run, *, manifest: Manifest) -> None:
-    """Keep what the finished model file does on test, by argmax and as it decides."""
+def judge(run: Run, *, manifest: Manifest, decides: bool) -> None:
+    """Keep what the finished model file does on test, by argmax and, if it was calibrated, as it decides."""
     predictor = Predictor.open(run.model, threads=run.config.compute.threads)
-    for name, model in ((_ARGMAX, _ByArgmax(predictor)), (_DECIDED, predictor)):
+    models = {_ARGMAX: _ByArgmax(predictor)} | ({_DECIDED: predictor} if decides else {})
+    for name, model in models.items():
         found = evaluate(model, manifest, split="test")
         write_atomically(run.folder / name, found.model_dump_json(indent=1).encode())
 
@@ -141,30 +158,38 @@ def _seconds_per_crop(study: Study, row: Row, *, manifest: Manifest, threads: in
 
 
 def results(study: Study, *, out: Path) -> list[Result]:
-    """All runs that are finished, in the table's order."""
-    found = []
-    for row in study.rows:
-        for seed in study.seeds:
-            folder = out / row.folder / f"seed-{seed}"
-            with contextlib.suppress(FileNotFoundError):
-                argmax, decided = (
-                    Evaluation.model_validate_json((folder / name).read_bytes())
-                    for name in (_ARGMAX, _DECIDED)
-                )
-                run = Run.open(folder)
-                schedule = run.config.schedule
-                found.append(
-                    Result(
-                        row=row,
-                        seed=seed,
-                        crops=schedule.epochs * schedule.crops_per_epoch,
-                        log=read_log(folder / LOG_FILE),
-                        argmax=argmax,
-                        decided=decided,
-                        model=run.model,
-                    )
-                )
-    return found
+    """The runs that are finished, in the table's order; of a study in folds, the folds that every begun row has."""
+    done = {
+        row.name: [one for one in study.runs if _is_done(study, _folder(out, row, seed=one[0], fold=one[1]))]
+        for row in study.rows
+    }
+    shared = set(study.runs)
+    if study.folds is not None:
+        shared.intersection_update(*(runs for runs in done.values() if runs))
+    return [
+        _read(study, row, seed=seed, fold=fold, folder=_folder(out, row, seed=seed, fold=fold))
+        for row in study.rows
+        for seed, fold in done[row.name]
+        if (seed, fold) in shared
+    ]
+
+
+def _read(study: Study, row: Row, *, seed: int, fold: int | None, folder: Path) -> Result:
+    def judged(name: str) -> Evaluation:
+        return Evaluation.model_validate_json((folder / name).read_bytes())
+
+    run = Run.open(folder)
+    schedule = run.config.schedule
+    return Result(
+        row=row,
+        seed=seed,
+        fold=fold,
+        crops=schedule.epochs * schedule.crops_per_epoch,
+        log=read_log(folder / LOG_FILE),
+        argmax=judged(_ARGMAX),
+        decided=judged(_DECIDED) if study.decides else None,
+        model=run.model,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """From finished runs to the rows of a table: means and spread over seeds, and how far the test images bear them out.
 
-Two kinds of doubt stand side by side. The spread over seeds is what training anew would change. The interval is what
-other test parts would change: whole parts are drawn with replacement, since images of one part resemble each other (the
-cluster bootstrap, as in `training.gate.bootstrap`), the same draw for all rows; it takes the mean of a row's seeds.
+Folds are pooled: the pixels of all judged images make one IoU of a class. Two kinds of doubt stand side by side. The
+spread over seeds is what training anew would change. The interval is what other test parts would change: whole parts
+are drawn with replacement, since images of one part resemble each other (the cluster bootstrap, as in
+`training.gate.bootstrap`), the same draw for all rows; it takes the mean of a row's seeds.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from accuracy_runs import Result
 from numpy.typing import NDArray
 
 from data.classes import ClassMap
-from training.evaluation import Evaluation, ImageRow
+from training.evaluation import ImageRow
 
 _DRAWS, _TAIL = 2000, 0.025
 _NOTHING: Final = (0, 0, 0)
@@ -47,9 +48,10 @@ class RowScores:
             for the first row itself.
         by_class: IoU by judged class, by argmax.
         decided: the mean IoU as the model file decides.
-        auroc: how well the surest region of an image tells NG from OK, whatever the threshold: 0.5 is chance.
-        escape, overkill: as the model file decides.
-        val: the best epoch's monitored score.
+        auroc: how well the surest region of an image tells NG from OK, whatever the threshold: 0.5 is chance; mean over
+            folds, each model's by itself.
+        escape, overkill: as the model file decides; None where it was not calibrated.
+        val: the best epoch's monitored score, mean over folds.
     """
 
     iou: Spread
@@ -77,32 +79,55 @@ def score_rows(found: Sequence[Result], *, class_map: ClassMap, monitor: str) ->
     by_row: dict[str, list[Result]] = {}
     for result in found:
         by_row.setdefault(result.row.name, []).append(result)
-    drawn = {name: _drawn([one.argmax for one in results], names=names) for name, results in by_row.items()}
+    seeds_of = {name: _by_seed(results) for name, results in by_row.items()}
+    drawn = {name: _drawn([one.argmax for one in seeds], names=names) for name, seeds in seeds_of.items()}
     first_of: dict[str, str] = {}
     scored = {}
     for name, results in by_row.items():
         first = first_of.setdefault(results[0].row.group, name)
-        scored[name] = _score(results, drawn=drawn[name], names=names, monitor=monitor, first=drawn[first])
+        scored[name] = _score(
+            seeds_of[name], drawn=drawn[name], names=names, monitor=monitor, first=drawn[first]
+        )
     return scored
 
 
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    """A row's runs of one seed: all its folds. Images are pooled; `aurocs` and `logs` are a run's own."""
+
+    argmax: tuple[ImageRow, ...]
+    decided: tuple[ImageRow, ...]
+    aurocs: tuple[float | None, ...]
+    logs: tuple[Sequence[Mapping[str, Any]], ...]
+
+
+def _by_seed(results: Sequence[Result]) -> list[_Seed]:
+    runs_of: dict[int, list[Result]] = {}
+    for result in results:
+        runs_of.setdefault(result.seed, []).append(result)
+    return [
+        _Seed(
+            argmax=tuple(row for run in runs for row in run.argmax.rows),
+            decided=tuple(row for run in runs if run.decided for row in run.decided.rows),
+            # Margins are above a model's own decision: those of two models make no common order.
+            aurocs=tuple(auroc((run.decided or run.argmax).rows) for run in runs),
+            logs=tuple(run.log for run in runs),
+        )
+        for runs in runs_of.values()
+    ]
+
+
 def _score(
-    results: Sequence[Result],
+    seeds: Sequence[_Seed],
     *,
     drawn: NDArray[np.float64],
     names: Sequence[str],
     monitor: str,
     first: NDArray[np.float64],
 ) -> RowScores:
-    by_argmax = [result.argmax for result in results]
-
-    def of_pixels(test: Evaluation) -> float:
-        return mean_iou(count_parts(test.rows, names=names)[1].sum(axis=0))
-
-    def decided(of: Callable[[Evaluation], float | None]) -> Spread | None:
-        return Spread.of([of(result.decided) for result in results])
-
-    iou = Spread.of([of_pixels(test) for test in by_argmax])
+    by_argmax = [count_parts(one.argmax, names=names)[1].sum(axis=0) for one in seeds]
+    by_decision = [count_parts(one.decided, names=names)[1].sum(axis=0) for one in seeds if one.decided]
+    iou = Spread.of([mean_iou(counts) for counts in by_argmax])
     assert iou is not None, "a test split shows at least one judged class"
     low, high = np.nanquantile(drawn, (_TAIL, 1 - _TAIL))
     difference = drawn[1:] - first[1:]
@@ -115,18 +140,30 @@ def _score(
         gain=None if is_first else float(drawn[0] - first[0]),
         gain_low=None if is_first else float(gain_low),
         gain_high=None if is_first else float(gain_high),
-        by_class=tuple(Spread.of([_iou(test, name) for test in by_argmax]) for name in names),
-        decided=decided(of_pixels),
-        auroc=decided(lambda test: auroc(test.rows)),
-        escape=decided(lambda test: test.scores["escape_rate"]),
-        overkill=decided(lambda test: test.scores["overkill_rate"]),
-        val=Spread.of([_best(result.log, monitor=monitor) for result in results]),
+        by_class=tuple(Spread.of([_iou(counts[at]) for counts in by_argmax]) for at in range(len(names))),
+        decided=Spread.of([mean_iou(counts) for counts in by_decision]),
+        auroc=Spread.of([_mean(one.aurocs) for one in seeds]),
+        escape=Spread.of([_share(one.decided, of_ng=True, called_ng=False) for one in seeds]),
+        overkill=Spread.of([_share(one.decided, of_ng=False, called_ng=True) for one in seeds]),
+        val=Spread.of([_mean([_best(log, monitor=monitor) for log in one.logs]) for one in seeds]),
     )
 
 
-def _iou(test: Evaluation, name: str) -> float | None:
-    value: float | None = test.scores["classes"][name]["iou"]
-    return value
+def _iou(counts: NDArray[np.float64]) -> float | None:
+    """Of [right, true, predicted] pixels; None for a class that the truth does not show."""
+    right, true, said = counts.tolist()
+    return right / (true + said - right) if true else None
+
+
+def _share(rows: Sequence[ImageRow], *, of_ng: bool, called_ng: bool) -> float | None:
+    called = [row.called_ng for row in rows if row.is_ng == of_ng]
+    return called.count(called_ng) / len(called) if called else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one is missing: a mean of the others would be of something else."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if values and len(known) == len(values) else None
 
 
 def _best(log: Sequence[Mapping[str, Any]], *, monitor: str) -> float | None:
@@ -158,11 +195,11 @@ def _mean_iou(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(iou.sum(axis=1) / (true > 0).sum(axis=1))
 
 
-def _drawn(tests: Sequence[Evaluation], *, names: Sequence[str]) -> NDArray[np.float64]:
+def _drawn(seeds: Sequence[Sequence[ImageRow]], *, names: Sequence[str]) -> NDArray[np.float64]:
     """Mean IoU, mean over a row's seeds, float64 [1 + draws]: on the parts as they are, and on each draw of them."""
     of_seeds = []
-    for test in tests:
-        parts, counts = count_parts(test.rows, names=names)
+    for rows in seeds:
+        parts, counts = count_parts(rows, names=names)
         # Seeded and by sorted names: the same draws for every row of a study.
         chosen = np.random.default_rng(0).integers(len(parts), size=(_DRAWS, len(parts)))
         times = np.stack([np.bincount(draw, minlength=len(parts)) for draw in chosen])

@@ -43,6 +43,9 @@ class Study(_Part):
         data: a folder below the data sets' folder.
         part_column: of its split.csv, where it says which test images show one part: intervals draw whole parts.
             Training does not look at it.
+        folds: the parts that train and val show are dealt anew into as many. One run of each is judged on its fold,
+            picks its best epoch on the next and trains on the others, so that each part is judged once. The data
+            set's own test stays out: such a study may choose a design. Runs are judged by argmax alone.
         size_hw: (height, width) in px that every image is brought to first; None: as they are.
         scenes: the classes are what scenes are made of, none is a defect: no OK and NG, nothing to calibrate.
         seeds: one run of every row for each.
@@ -56,6 +59,7 @@ class Study(_Part):
     name: str = Field(pattern=r"[a-z0-9_-]+")
     data: str
     part_column: str | None = None
+    folds: int | None = Field(None, ge=3)
     size_hw: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
     scenes: bool = False
     seeds: tuple[int, ...] = Field(min_length=1)
@@ -69,6 +73,10 @@ class Study(_Part):
     def _is_one_comparison(self) -> Self:
         if (self.crops is None) == (self.cpu_minutes is None):
             raise ValueError("give either crops or cpu_minutes: that is what the rows have in common")
+        if self.folds is not None and (self.scenes or self.size_hw is not None):
+            raise ValueError(
+                "folds are dealt by the defects of the data set as it lies: leave scenes and size_hw out"
+            )
         folders = [row.folder for row in self.rows]
         twice = sorted({row.name for row in self.rows if folders.count(row.folder) > 1})
         if twice:
@@ -93,6 +101,17 @@ class Study(_Part):
         for row in study.rows:
             study.config(row, seed=study.seeds[0], crops=study.epochs * 8, threads=1)
         return study
+
+    @property
+    def decides(self) -> bool:
+        """Whether runs are calibrated, and judged as their files decide too."""
+        return not self.scenes and self.folds is None
+
+    @property
+    def runs(self) -> tuple[tuple[int, int | None], ...]:
+        """(seed, fold) of every run of a row, fold by fold: a study that was cut off has every row."""
+        folds = (None,) if self.folds is None else tuple(range(self.folds))
+        return tuple((seed, fold) for seed in self.seeds for fold in folds)
 
     @property
     def monitor(self) -> str:

@@ -35,7 +35,8 @@ def assign_splits(
 
     Args:
         groups: image name → group; without groups, give each image its own name.
-        fractions: split → wanted share of the images; a positive share each, 1 together.
+        fractions: split → wanted share of the images; a positive share each, 1 together. Any names: equal shares
+            of as many make folds.
         seed: another seed, another deal among groups of the same size.
         classes: image name → defect class ids that it shows; None or absent: no defect.
 
@@ -135,6 +136,10 @@ def split_folder(
             group is in the way; nothing is written then.
     """
     survey = survey_folder(root)
+    if "train" not in fractions:
+        raise DatasetError(
+            f"no share for train among {dict(fractions)}; expected shares for {', '.join(SPLITS)}"
+        )
     table = survey.root / SPLIT_FILE
     if table.exists() and not overwrite:
         raise DatasetError(f"{table} is there already; remove it, or say --overwrite to deal anew")
@@ -172,10 +177,6 @@ def _groups_kept(names: Iterable[str], *, table: Path) -> dict[str, str]:
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> None:
-    if "train" not in fractions:
-        raise DatasetError(
-            f"no share for train among {dict(fractions)}; expected shares for {', '.join(SPLITS)}"
-        )
     wrong = [split for split, share in fractions.items() if not 0 < share <= 1]
     if wrong or abs(sum(fractions.values()) - 1) > 1e-6:
         raise DatasetError(f"shares {dict(fractions)}: expected each above 0 and their sum 1")

@@ -63,6 +63,7 @@ def test_the_study_files_are_whole_and_their_configurations_build_networks(
         pytest.param(
             {"row": [{"name": "U-Net"}, {"name": "u net"}]}, "U-Net, u net", id="one folder for two"
         ),
+        pytest.param({"folds": 4, "scenes": True}, "folds are dealt by the defects", id="folds of scenes"),
         pytest.param({"colour": 1}, "colour", id="an unknown key"),
         pytest.param(
             {"row": [{"name": "a", "change": {"loss": {"gama": 1}}}]}, "did you mean gamma", id="misspelt"
@@ -150,20 +151,17 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(
 def test_a_gain_is_taken_on_the_same_parts_and_from_the_first_row_of_its_group(
     modules: dict[str, ModuleType], tmp_path: Path
 ) -> None:
-    def result(name: str, group: str, rights: tuple[int, int]) -> Any:
+    def result(name: str, group: str, rights: tuple[int, ...], *, fold: int | None = None) -> Any:
         rows = tuple(
             image(f"p{at}", group=f"p{at}", pixels={"scratch": (right, 10, 10)})
             for at, right in enumerate(rights)
+            if fold in (None, at)
         )
-        scores = {
-            "classes": {"scratch": {"iou": 0.5}, "pit": {"iou": None}},
-            "escape_rate": 0.5,
-            "overkill_rate": None,
-        }
-        judged = Evaluation(split="test", scores=scores, rows=rows, confusion=(), reliability=())
+        judged = Evaluation(split="test", scores={}, rows=rows, confusion=(), reliability=())
         return modules["accuracy_runs"].Result(
             row=modules["accuracy_study"].Row(name=name, group=group),
             seed=0,
+            fold=fold,
             crops=8,
             log=[{"train": {"loss": 1.0}, "val": {"mean_defect_iou": 0.25}}],
             argmax=judged,
@@ -174,11 +172,14 @@ def test_a_gain_is_taken_on_the_same_parts_and_from_the_first_row_of_its_group(
     found = [
         result("first", "one", (5, 5)),
         result("better", "one", (10, 10)),
-        result("alone", "two", (0, 0)),
+        result("alone", "two", (5, 10), fold=0),
+        result("alone", "two", (5, 10), fold=1),
     ]
     scored = modules["accuracy_scores"].score_rows(found, class_map=CLASSES, monitor="mean_defect_iou")
     assert scored["first"].gain is None
     assert scored["alone"].gain is None
+    # Two folds of one part each: 15 of 20 right with 20 said is 15/25, whatever the mean of the folds is.
+    assert (scored["alone"].iou.mean, scored["alone"].iou.deviation) == (0.6, None)
     better = scored["better"]
     # 5 of 10 right with 10 said is 5/15; all right is 1. Every draw of equal parts says the same.
     assert (better.iou.mean, better.iou.deviation) == (1.0, None)
@@ -186,6 +187,8 @@ def test_a_gain_is_taken_on_the_same_parts_and_from_the_first_row_of_its_group(
     assert better.val is not None
     assert better.val.mean == 0.25
     assert better.overkill is None
+    assert better.escape is not None
+    assert better.escape.mean == 1.0
     front = modules["accuracy_charts"].undominated(
         scored, milliseconds={"first": 1.0, "better": 2.0, "alone": 3.0}
     )
@@ -207,8 +210,37 @@ def test_test_images_are_grouped_by_the_part_that_the_study_names(
         ("train", None), ("val", None), ("test", "t1"),
     }  # fmt: skip
     table.write_text("name,other\n" + "".join(f"{one.name},t1\n" for one in samples), encoding="utf-8")
-    with pytest.raises(ValueError, match="2 test images have nothing in the column 'tile'"):
+    with pytest.raises(ValueError, match="no column 'tile'"):
         modules["accuracy_data"].prepare(study, datasets=tmp_path, out=tmp_path / "out")
+
+
+def test_folds_judge_each_part_once_and_leave_test_out(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    parts = tmp_path / "parts"
+    write_synthetic_dataset(parts, counts={"train": 8, "val": 4, "test": 2}, size_hw=(64, 64))
+    source = open_dataset(parts)
+    tiles = {sample.name: f"t{at // 2}" for at, sample in enumerate(source.samples)}
+    table = "name,tile\n" + "".join(f"{name},{tile}\n" for name, tile in tiles.items())
+    (parts / "split.csv").write_text(table, encoding="utf-8")
+    text = 'name="s"\ndata="parts"\npart_column="tile"\nfolds=3\nseeds=[0]\ncrops=8\nepochs=1\n[[row]]\nname="One"\n'
+    study = modules["accuracy_study"].Study.model_validate(tomllib.loads(text))
+    assert study.runs == ((0, 0), (0, 1), (0, 2))
+    dealt = modules["accuracy_data"].deal(study, source)
+    judged: list[str] = []
+    for manifest in dealt:
+        assert {one.name for one in manifest.samples} == {
+            one.name for one in source.samples if one.split != "test"
+        }
+        judged += [one.name for one in manifest.split("test")]
+        assert all(one.group == tiles[one.name] for one in manifest.split("test"))
+        where: dict[str, set[str]] = {}
+        for one in manifest.samples:
+            where.setdefault(tiles[one.name], set()).add(one.split)
+        assert all(len(splits) == 1 for splits in where.values()), "a part stands on one side"
+    assert sorted(judged) == sorted(one.name for one in dealt[0].samples)
+    followers = [{one.name for one in manifest.split("val")} for manifest in dealt]
+    assert followers[0] == {one.name for one in dealt[1].split("test")}
 
 
 @pytest.mark.slow

@@ -67,7 +67,6 @@ def test_a_class_in_one_group_goes_to_train() -> None:
     [
         pytest.param(9, {"train": 0.5, "val": 0.2}, "their sum 1", id="sum"),
         pytest.param(9, {"train": 1.2, "val": -0.2}, "each above 0", id="negative"),
-        pytest.param(9, {"val": 1.0}, "no share for train", id="no-train"),
         pytest.param(2, {"train": 0.7, "val": 0.1, "test": 0.2}, "cannot fill 3 splits", id="too-few"),
         pytest.param(0, {"train": 1.0}, "cannot fill 1 splits", id="nothing"),
     ],
@@ -125,6 +124,18 @@ def flat_folder(tmp_path: Path) -> Path:
     ]
     write_layout(images, class_map=CLASSES, destination=tmp_path / "flat")
     return tmp_path / "flat"
+
+
+def test_equal_shares_of_any_name_make_folds() -> None:
+    classes = {f"image{at:03}": [1] for at in range(8)}
+    dealt = assign_splits(own_groups(40), fractions=dict.fromkeys("abcd", 0.25), classes=classes)
+    assert Counter(dealt.values()) == dict.fromkeys("abcd", 10)
+    assert Counter(dealt[name] for name in classes) == dict.fromkeys("abcd", 2)
+
+
+def test_a_folder_is_not_split_without_anything_to_train_on(flat_folder: Path) -> None:
+    with pytest.raises(DatasetError, match="no share for train"):
+        split_folder(flat_folder, fractions={"val": 1.0})
 
 
 def test_a_flat_folder_is_split_by_part_and_opens(flat_folder: Path) -> None:
