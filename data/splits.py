@@ -13,7 +13,14 @@ from pathlib import Path
 from data.manifest import SPLITS, DatasetError, raise_for
 from data.measure import classes_in_masks
 from data.sources import flat_samples, survey_folder
-from data.tables import SPLIT_FILE, read_rows, read_split_table, stem_of, write_split_table
+from data.tables import (
+    SPLIT_FILE,
+    further_columns,
+    read_rows,
+    read_split_table,
+    stem_of,
+    write_split_table,
+)
 
 DEFAULT_FRACTIONS: Mapping[str, float] = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -129,7 +136,7 @@ def split_folder(
 
     Groups come from `group_pattern`, or from the column `group_column` of `group_table`; without either, from
     the split.csv that is overwritten, else each image is its own group. Defects found in the masks spread
-    over the splits, the rarest first.
+    over the splits, the rarest first. Other columns of a table that is overwritten stay.
 
     Raises:
         DatasetError: a split is there already (folders, or split.csv without `overwrite`), or a file or a
@@ -164,7 +171,7 @@ def split_folder(
         seed=seed,
         classes=classes_in_masks(samples, class_map=survey.class_map),
     )
-    write_split_table(table, splits=splits, groups=groups)
+    write_split_table(table, splits=splits, groups=groups, further=further_columns(table))
     return splits
 
 

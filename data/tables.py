@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.files import write_atomically
 from data.manifest import IMAGE_SUFFIXES, DatasetError, Problem
 
 SPLIT_FILE = "split.csv"
+_OURS = ("name", "split", "group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ def read_split_table(path: Path, *, needs_split: bool) -> tuple[dict[str, SplitR
 
 def _meant_as_group(path: Path, columns: tuple[str, ...]) -> list[Problem]:
     """A warning when parts may be told by a column of another name: it costs wrong splits and intervals in silence."""
-    others = [column for column in columns if column not in ("name", "split")]
-    if not others or "group" in others:
+    others = [column for column in columns if column not in _OURS]
+    if not others or "group" in columns:
         return []
     what = f"has no column group, and {', '.join(others)} {'is' if len(others) == 1 else 'are'} not read"
     todo = (
@@ -94,17 +96,43 @@ def _meant_as_group(path: Path, columns: tuple[str, ...]) -> list[Problem]:
     return [Problem("warning", path, what, todo)]
 
 
-def write_split_table(path: Path, *, splits: Mapping[str, str], groups: Mapping[str, str]) -> None:
-    """Write name,split,group, by name; `groups` may be empty, and then has no column."""
-    columns = ("name", "split", "group") if groups else ("name", "split")
-    rows: Iterable[tuple[str, ...]] = (
-        (name, splits[name], groups[name]) if groups else (name, splits[name]) for name in sorted(splits)
-    )
+def further_columns(path: Path) -> dict[str, dict[str, str]]:
+    """name -> its cells in the columns that we do not read, for who writes the table anew; {} where there is none.
+
+    Raises:
+        DatasetError, OSError: as `read_rows`.
+    """
+    if not path.exists():
+        return {}
+    return {
+        stem_of(row["name"]): {column: cell for column, cell in row.items() if column not in _OURS}
+        for row in read_rows(path)
+        if "name" in row
+    }
+
+
+def write_split_table(
+    path: Path,
+    *,
+    splits: Mapping[str, str],
+    groups: Mapping[str, str],
+    further: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Write name,split,group, by name, then the columns of `further`; `groups` may be empty, and then has no column."""
+    cells_of = further or {}
+    others = dict.fromkeys(column for cells in cells_of.values() for column in cells)
+
+    def row_of(name: str) -> Iterator[str]:
+        yield from (name, splits[name])
+        if groups:
+            yield groups[name]
+        yield from (cells_of.get(name, {}).get(column, "") for column in others)
+
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    writer.writerow((*(_OURS if groups else _OURS[:2]), *others))
+    writer.writerows(list(row_of(name)) for name in sorted(splits))
+    write_atomically(path, text.getvalue().encode())
 
 
 def stem_of(name: str) -> str:

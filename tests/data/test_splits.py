@@ -14,7 +14,7 @@ from data.layout import LabelledImage, write_layout
 from data.manifest import DatasetError
 from data.sources import open_dataset
 from data.splits import assign_splits, groups_from_column, groups_from_pattern, split_folder
-from data.tables import read_split_table
+from data.tables import read_rows, read_split_table
 
 CLASSES = ClassMap.from_names(("background", "scratch"))
 
@@ -164,6 +164,18 @@ def test_dealing_anew_keeps_the_groups_of_the_table(flat_folder: Path) -> None:
     assert rows is not None
     assert rows["plate4_a"].group == "plate4"
     assert rows["plate4_a"].split == rows["plate4_b"].split
+
+
+def test_dealing_anew_keeps_columns_that_are_not_ours(flat_folder: Path) -> None:
+    table = flat_folder / "split.csv"
+    split_folder(flat_folder)
+    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = [f"{line},{'camera' if at == 0 else f'c{at}'}" for at, line in enumerate(lines)]
+    table.write_text("\n".join(lines[:-1]), encoding="utf-8")  # the last image has no row
+    split_folder(flat_folder, group_pattern=r"(plate\d)", overwrite=True)
+    rows = read_rows(table)
+    assert list(rows[0]) == ["name", "split", "group", "camera"]
+    assert [row["camera"] for row in rows] == [*(f"c{at}" for at in range(1, 12)), ""]
 
 
 def test_split_folders_are_not_split_again(flat_folder: Path) -> None:
