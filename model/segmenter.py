@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from model import peers
+from model.encoder_segnet import encoder_segnet
+from model.peers import peer
 from model.residual_segnet import ResidualSegNet
 from model.segnet import segnet
 
 _NETWORKS: Final[dict[str, Callable[..., nn.Module]]] = {
     "residual_segnet": ResidualSegNet,
     "segnet": segnet,
-    "encoder_segnet": peers.encoder_segnet,
-    "peer": peers.peer,
+    "encoder_segnet": encoder_segnet,
+    "peer": peer,
 }
 #: The names that `build` knows.
 NETWORKS: Final = tuple(_NETWORKS)

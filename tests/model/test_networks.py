@@ -10,7 +10,7 @@ import torch
 from segmentation_models_pytorch import encoders
 from torch import nn
 
-from model.peers import PACKAGED_ENCODER
+from model.encoders import PACKAGED_ENCODER
 from model.pooling import set_export_form
 from model.residual_segnet import ResidualSegNet
 from model.segmenter import NETWORKS, Segmenter, build
