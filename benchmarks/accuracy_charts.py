@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 from accuracy_runs import Result
 from accuracy_scores import RowScores
+from cycler import cycler
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 
 def draw_curves(path: Path, found: Sequence[Result], *, monitor: str) -> None:
-    """Loss on training crops and the monitored score on val, by crops seen: mean of a row's seeds, a line each."""
+    """Loss on training crops and the monitored score on val, by crops seen: mean of a row's runs, a line each."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     loss, score = figure.subplots(1, 2)
+    for axes in (loss, score):
+        axes.set_prop_cycle(cycler(linestyle=["-", "--"]) * rcParams["axes.prop_cycle"])
     for name in dict.fromkeys(result.row.name for result in found):
         results = [result for result in found if result.row.name == name]
         seen = np.linspace(0, results[0].crops, len(results[0].log) + 1)[1:]
@@ -23,7 +27,7 @@ def draw_curves(path: Path, found: Sequence[Result], *, monitor: str) -> None:
     score.set(xlabel="crops seen", ylabel=f"{monitor.replace('_', ' ')} on val (argmax)", ylim=(0, None))
     for axes in (loss, score):
         axes.grid(alpha=0.3)
-    score.legend(fontsize="small")
+    figure.legend(*score.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=100)
 
 

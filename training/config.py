@@ -60,7 +60,7 @@ class LossSettings(_Section):
 
     terms: dict[str, float] = {"balanced_ce": 1.0, "dice": 0.5}
     class_weights: Literal["median_frequency", "effective_number", "none"] = "median_frequency"
-    gamma: float = Field(0.25, ge=0.0, le=1.0)
+    gamma: float = Field(0.5, ge=0.0, le=1.0)
     clamp: tuple[float, float] = (0.1, 10.0)
     binary_beta: float | Literal["batch"] | None = None
 
