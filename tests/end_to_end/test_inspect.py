@@ -155,6 +155,8 @@ def test_an_actor_killed_half_way_costs_nothing(repository: Path, tmp_path: Path
         lambda: process.poll() is not None or (masks.is_dir() and len(list(masks.iterdir())) > 30),
         patience_s=_RAY_S,
     )
+    if process.poll() is not None:
+        pytest.fail(f"it ended before an actor could be killed: {process.communicate()}")
     actors = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
