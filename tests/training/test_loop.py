@@ -67,7 +67,9 @@ def test_a_run_leaves_a_line_an_epoch_and_its_checkpoints(build: BuildState, tmp
 
 
 def test_training_lowers_the_loss(build: BuildState, tmp_path: Path) -> None:
-    fit(build("schedule.epochs=8", "schedule.crops_per_epoch=64"), out=tmp_path)
+    # Without class weights: with them the loss hangs on which rare pixels an epoch happens to show.
+    state = build("loss.class_weights=none", "schedule.epochs=5", "schedule.crops_per_epoch=64")
+    fit(state, out=tmp_path)
     losses = [row["train"]["loss"] for row in read_log(tmp_path / LOG_FILE)]
     assert losses[-1] < 0.8 * losses[0]
 
