@@ -53,22 +53,22 @@ def deal(study: Study, source: Manifest) -> tuple[Manifest, ...]:
         return (source,)
     pool = [sample for split in ("train", "val") for sample in source.split(split)]
     parts = _parts_of(pool, source=source, study=study)
+    folds = [str(fold) for fold in range(study.folds)]
     fold_of = assign_splits(
         parts,
-        fractions={str(fold): 1 / study.folds for fold in range(study.folds)},
+        fractions=dict.fromkeys(folds, 1 / study.folds),
         classes=classes_in_masks(pool, class_map=source.class_map),
     )
 
-    folds = range(study.folds)
-
-    def place(sample: Sample, *, judged: int) -> Sample:
-        fold = int(fold_of[sample.name])
+    def place(sample: Sample, *, judged: str, chosen_by: str) -> Sample:
+        fold = fold_of[sample.name]
         if fold == judged:
             return replace(sample, split="test", group=parts[sample.name])
-        return replace(sample, split="val" if fold == (judged + 1) % len(folds) else "train")
+        return replace(sample, split="val" if fold == chosen_by else "train")
 
     return tuple(
-        replace(source, samples=tuple(place(sample, judged=judged) for sample in pool)) for judged in folds
+        replace(source, samples=tuple(place(sample, judged=judged, chosen_by=chosen_by) for sample in pool))
+        for judged, chosen_by in zip(folds, folds[1:] + folds[:1], strict=True)
     )
 
 
