@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class Classifier(nn.Module):
@@ -21,6 +20,8 @@ class Classifier(nn.Module):
         widths: channels of the features, full resolution first.
         class_count: channels of the logits.
         scale_residual: see above.
+        smooth: enlarge coarser logits bilinearly, as FCN does. False repeats each to a 2x2 block: the coarsest scale then
+            speaks in blocks of 16 px, whose edges the finer ones must undo.
         dropout: share of each scale's channels that a training step goes without (arXiv 1411.4280), 0 to below 1.
         prior: share of each class among pixels; the finest bias starts at its logarithm, so that the first steps are
             not spent on learning that most pixels are background (arXiv 1708.02002, section 3.3).
@@ -36,6 +37,7 @@ class Classifier(nn.Module):
         *,
         class_count: int,
         scale_residual: bool = True,
+        smooth: bool = False,
         dropout: float = 0.0,
         prior: Sequence[float] | None = None,
     ) -> None:
@@ -45,6 +47,7 @@ class Classifier(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout {dropout}; expected 0 to below 1")
         self.dropout = nn.Dropout2d(dropout)
+        self.enlarge = nn.Upsample(scale_factor=2.0, mode="bilinear" if smooth else "nearest")
         used = widths if scale_residual else widths[:1]
         heads = [nn.Conv2d(width, class_count, 1) for width in used]
         for scale, head in enumerate(heads):
@@ -75,6 +78,6 @@ class Classifier(nn.Module):
         logits: Tensor | None = None
         for head, feature in coarsest_first:
             said: Tensor = head(self.dropout(feature))
-            logits = said if logits is None else said + functional.interpolate(logits, scale_factor=2.0)
+            logits = said if logits is None else said + self.enlarge(logits)
         assert logits is not None, "there is a head at full resolution"
         return logits

@@ -51,6 +51,7 @@ class EncoderSegNet(nn.Module):
         convs: Sequence[int],
         block_residual: bool,
         scale_residual: bool,
+        smooth: bool,
         stacking: str,
         dropout: float,
         prior: Sequence[float] | None,
@@ -77,6 +78,7 @@ class EncoderSegNet(nn.Module):
             self.decoder.feature_widths,
             class_count=class_count,
             scale_residual=scale_residual,
+            smooth=smooth,
             dropout=dropout,
             prior=prior,
         )
@@ -103,6 +105,7 @@ def encoder_segnet(
     convs: Sequence[int] | None = None,
     block_residual: bool = True,
     scale_residual: bool = True,
+    smooth: bool = False,
     stacking: str = "euler",
     dropout: float = 0.0,
     prior: Sequence[float] | None = None,
@@ -116,7 +119,7 @@ def encoder_segnet(
         widths: channels of the decoder's scales, the finest first and the coarsest at 1/16 of the size. Five end at
             full size, four at a half, three at a quarter.
         convs: as many numbers; default: SegNet's for these scales. block_residual, stacking: see `model.decoder`.
-        scale_residual, dropout, prior: see `model.classifier`.
+        scale_residual, smooth, dropout, prior: see `model.classifier`.
 
     Raises:
         ValueError: an unknown encoder, one without a map at every scale, or weights that do not fit.
@@ -141,6 +144,7 @@ def encoder_segnet(
         convs=convs,
         block_residual=block_residual,
         scale_residual=scale_residual,
+        smooth=smooth,
         stacking=stacking,
         dropout=dropout,
         prior=prior,

@@ -45,7 +45,7 @@ class ResidualSegNet(nn.Module):
         stacking: how residual functions follow each other, see `model.stacking`.
         narrow_early: see `Decoder`.
         in_channels: channels of the input.
-        scale_residual, dropout, prior: see `Classifier`.
+        scale_residual, smooth, dropout, prior: see `Classifier`.
 
     Raises:
         ValueError: widths, convs or prior that make no network; an unknown stacking.
@@ -60,6 +60,7 @@ class ResidualSegNet(nn.Module):
         block_residual: bool = True,
         concat_skip: bool = True,
         scale_residual: bool = True,
+        smooth: bool = False,
         stacking: str = "euler",
         narrow_early: bool = True,
         dropout: float = 0.0,
@@ -93,6 +94,7 @@ class ResidualSegNet(nn.Module):
             self.decoder.feature_widths,
             class_count=class_count,
             scale_residual=scale_residual,
+            smooth=smooth,
             dropout=dropout,
             prior=prior,
         )
