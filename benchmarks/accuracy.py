@@ -160,12 +160,21 @@ def _print_table(
             cells += [_cell(row.escape), _cell(row.overkill), _cell(row.decided)]
         cells += [_cell(one, digits=2) for one in row.by_class]
         print("| " + " | ".join(cells) + " |")
-    print(
-        "\n*: no row is both quicker and better. IoU: on test, by argmax, mean over the classes named at the right,"
-        "\n± standard deviation over seeds; its 95 % interval: over test parts drawn anew; gain: over the first row"
-        "\nof the group. AUROC: of the surest region as a sign of NG. Escape, overkill and the last IoU: as the"
-        "\nmodel file decides, calibrated on val"
-    )
+    print(f"\n{_legend(study)}")
+
+
+def _legend(study: Study) -> str:
+    """What the columns that this study has mean."""
+    judged = "on the fold that a run did not see" if study.folds else "on test"
+    lines = [
+        f"*: no row is both quicker and better. IoU: {judged}, by argmax, mean over the classes named at the right,",
+        "± standard deviation over seeds; its 95 % interval: over parts drawn anew; gain: over the group's first row.",
+    ]
+    if not study.scenes:
+        lines.append("AUROC: of the surest region as a sign of NG.")
+    if study.decides:
+        lines.append("Escape, overkill and the IoU after them: as the model file decides, calibrated on val.")
+    return "\n".join(lines)
 
 
 def _cell(value: Spread | None, *, digits: int = 3) -> str:

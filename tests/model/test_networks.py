@@ -10,6 +10,7 @@ import torch
 from segmentation_models_pytorch import encoders
 from torch import nn
 
+from model.classifier import Classifier
 from model.encoders import PACKAGED_ENCODER
 from model.pooling import set_export_form
 from model.residual_segnet import ResidualSegNet
@@ -39,6 +40,7 @@ OURS = {
     "without block residual": Case("residual_segnet", {**TINY, "block_residual": False}),
     "without concat skip": Case("residual_segnet", {**TINY, "concat_skip": False}),
     "dropout": Case("residual_segnet", {**TINY, "dropout": 0.5}),
+    "smooth logits": Case("residual_segnet", {**TINY, "smooth": True}),
     "narrow late": Case("residual_segnet", {**TINY, "narrow_early": False}),
     "segnet": Case("segnet", TINY),
     **{f"stacking {name}": Case("residual_segnet", {**TINY, "stacking": name}) for name in STACKINGS},
@@ -122,6 +124,7 @@ def test_one_image_is_learnt_by_heart(case: Case) -> None:
 
 OPEN_SIZE = {
     "residual_segnet": Case("residual_segnet", {"widths": [8, 16], "convs": [2, 2]}),
+    "smooth logits": Case("residual_segnet", {"widths": [8, 16], "convs": [2, 2], "smooth": True}),
     "multistep without skip": Case(
         "residual_segnet",
         {"widths": [8, 16], "convs": [2, 3], "stacking": "multistep", "concat_skip": False},
@@ -189,6 +192,22 @@ def test_the_classifier_can_start_at_the_class_prior() -> None:
     network = ResidualSegNet(3, widths=(8,), prior=(0.98, 0.01, 0.01))
     assert network.classifier.bias is not None
     assert network.classifier.bias.softmax(0).tolist() == pytest.approx([0.98, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("smooth", "expected"),
+    [
+        pytest.param(False, [0.0, 0.0, 4.0, 4.0], id="in blocks"),
+        pytest.param(True, [0.0, 1.0, 3.0, 4.0], id="bilinearly"),
+    ],
+)
+def test_coarser_logits_are_enlarged_in_blocks_or_smoothly(smooth: bool, expected: list[float]) -> None:
+    classifier = Classifier((1, 1), class_count=2, smooth=smooth)
+    with torch.no_grad():
+        for head in classifier.heads:
+            nn.init.ones_(head.weight)
+    fine, coarse = torch.zeros(1, 1, 2, 4), torch.tensor([[[[0.0, 4.0]]]])
+    assert classifier((fine, coarse))[0, 0, 0].tolist() == pytest.approx(expected)
 
 
 def test_the_packaged_imagenet_weights_reach_the_encoder_with_their_normalisation() -> None:
