@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.pooling import MaxUnpool2x2
 from model.stacking import build_stacking
@@ -71,7 +72,7 @@ class Stage(nn.Module):
 
 
 class UpsampleAndJoin(nn.Module):
-    """Unpool by the remembered positions, and lay the encoder's map of the same scale beside it."""
+    """Unpool by the remembered positions, if there are any, and lay the encoder's map of the same scale beside it."""
 
     def __init__(self, *, concat_skip: bool = True) -> None:
         super().__init__()
@@ -82,9 +83,13 @@ class UpsampleAndJoin(nn.Module):
         self,
         x: Float[Tensor, "batch channels half_height half_width"],
         *,
-        positions: Tensor,
+        positions: Tensor | None,
         skip: Float[Tensor, "batch channels height width"],
     ) -> Float[Tensor, "batch joined height width"]:
-        """Return x unpooled to the skip's size, then the skip's channels if `concat_skip`."""
-        unpooled: Tensor = self.unpool(x, positions)
-        return torch.cat((unpooled, skip), dim=1) if self.concat_skip else unpooled
+        """Return x unpooled or enlarged to the skip's size, then the skip's channels if `concat_skip`."""
+        larger: Tensor = (
+            functional.interpolate(x, scale_factor=2.0, mode="bilinear")
+            if positions is None
+            else self.unpool(x, positions)
+        )
+        return torch.cat((larger, skip), dim=1) if self.concat_skip else larger

@@ -20,8 +20,8 @@ class Classifier(nn.Module):
         widths: channels of the features, full resolution first.
         class_count: channels of the logits.
         scale_residual: see above.
-        smooth: enlarge coarser logits bilinearly, as FCN does. False repeats each to a 2x2 block: the coarsest scale then
-            speaks in blocks of 16 px, whose edges the finer ones must undo.
+        smooth: enlarge coarser logits bilinearly, as FCN does. False repeats each to a 2x2 block: the coarsest scale
+            then speaks in blocks of 16 px, whose edges the finer ones must undo.
         dropout: share of each scale's channels that a training step goes without (arXiv 1411.4280), 0 to below 1.
         prior: share of each class among pixels; the finest bias starts at its logarithm, so that the first steps are
             not spent on learning that most pixels are background (arXiv 1708.02002, section 3.3).

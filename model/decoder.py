@@ -15,11 +15,11 @@ class Level:
 
     Attributes:
         skip: [batch, width, height, width], the map before pooling.
-        positions: where its 2x2 maxima stand, from `MaxPool2x2`.
+        positions: where its 2x2 maxima stand, from `MaxPool2x2`; None: the smaller map is enlarged bilinearly.
     """
 
     skip: Tensor
-    positions: Tensor
+    positions: Tensor | None
 
 
 class Decoder(nn.Module):

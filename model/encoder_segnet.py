@@ -49,6 +49,7 @@ class EncoderSegNet(nn.Module):
         encoder_channels: Sequence[int],
         widths: Sequence[int],
         convs: Sequence[int],
+        unpool: bool,
         block_residual: bool,
         scale_residual: bool,
         smooth: bool,
@@ -72,7 +73,7 @@ class EncoderSegNet(nn.Module):
                 zip(encoder_channels[self.finest :], targets, strict=True), start=self.finest
             )
         )
-        self.pool = MaxPool2x2()
+        self.pool = MaxPool2x2() if unpool else None
         self.decoder = Decoder(widths, convs=convs, block_residual=block_residual, stacking=stacking)
         self.classifier = Classifier(
             self.decoder.feature_widths,
@@ -89,7 +90,7 @@ class EncoderSegNet(nn.Module):
         """Return logits of the size of x, whose height and width are multiples of `stride`."""
         found = self.encoder(x)[self.finest :]
         maps = [project(one) for project, one in zip(self.project, found, strict=True)]
-        levels = [Level(skip=skip, positions=self.pool(skip)[1]) for skip in maps[:-1]]
+        levels = [Level(skip=skip, positions=self.pool(skip)[1] if self.pool else None) for skip in maps[:-1]]
         logits: Tensor = self.classifier(self.decoder(maps[-1], levels))
         if self.finest == 0:
             return logits
@@ -103,6 +104,7 @@ def encoder_segnet(
     encoder_weights: str | Path | None = None,
     widths: Sequence[int] = DEFAULT_WIDTHS,
     convs: Sequence[int] | None = None,
+    unpool: bool = True,
     block_residual: bool = True,
     scale_residual: bool = True,
     smooth: bool = False,
@@ -118,7 +120,9 @@ def encoder_segnet(
         encoder_weights: see `model.encoders`.
         widths: channels of the decoder's scales, the finest first and the coarsest at 1/16 of the size. Five end at
             full size, four at a half, three at a quarter.
-        convs: as many numbers; default: SegNet's for these scales. block_residual, stacking: see `model.decoder`.
+        convs: as many numbers; default: SegNet's for these scales.
+        unpool: by the positions of the projected maps' maxima; False enlarges bilinearly.
+        block_residual, stacking: see `model.decoder`.
         scale_residual, smooth, dropout, prior: see `model.classifier`.
 
     Raises:
@@ -142,6 +146,7 @@ def encoder_segnet(
         encoder_channels=channels,
         widths=widths,
         convs=convs,
+        unpool=unpool,
         block_residual=block_residual,
         scale_residual=scale_residual,
         smooth=smooth,

@@ -51,6 +51,9 @@ PEERS = {
     "encoder lite0, half the size": Case(
         "encoder_segnet", {"widths": [4, 6, 6, 8], "convs": [1, 2, 2, 2], "encoder": PACKAGED_ENCODER}
     ),
+    "encoder lite0, not unpooled": Case(
+        "encoder_segnet", {"widths": [4, 6, 8], "encoder": PACKAGED_ENCODER, "smooth": True, "unpool": False}
+    ),
     "encoder lite0, a quarter": Case("encoder_segnet", {"widths": [4, 6, 8], "encoder": PACKAGED_ENCODER}),
     "peer unet": Case("peer", {"arch": "unet", "encoder": "tu-mobilenetv3_small_050"}),
     "peer fpn": Case("peer", {"arch": "fpn", "encoder": "tu-mobilenetv3_small_050"}),
