@@ -70,13 +70,11 @@ def test_a_new_class_begins_as_background_and_changes_no_logit_of_the_old_classe
     segmenter = build_segmenter(config, class_names=WIDER, start=Start(champion=champion))
     before, after = logits_of(champion.build()), logits_of(segmenter)
     assert after.shape[1] == 4
-    for class_name in OLD:
-        told, expected = after[:, WIDER.index(class_name)], before[:, OLD.index(class_name)]
-        torch.testing.assert_close(told, expected, msg=class_name)
-    background = before[:, OLD.index("background")]
-    torch.testing.assert_close(
-        after[:, WIDER.index("fray")], background, msg="a new class begins as background"
-    )
+    # A head with one row more is summed in another order on some processors: the largest logits say how far that goes.
+    rounding = 1e-6 * float(before.abs().max())
+    for class_name, came_from in [*zip(OLD, OLD, strict=True), ("fray", "background")]:
+        told, expected = after[:, WIDER.index(class_name)], before[:, OLD.index(came_from)]
+        torch.testing.assert_close(told, expected, rtol=0, atol=rounding, msg=class_name)
 
 
 def test_a_class_that_the_data_set_no_longer_has_is_left_out() -> None:
