@@ -52,7 +52,10 @@ def command(
         Literal["threads", "ray"], typer.Option(help="This machine, or the nodes of a Ray cluster.")
     ] = "threads",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster, such as auto; default: one on this machine.")
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS", help="Of the Ray cluster, such as auto; default: a new one on this machine."
+        ),
     ] = None,
     workers: Annotated[
         int,

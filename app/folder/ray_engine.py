@@ -24,6 +24,9 @@ from model.runtime import Device
 _TRIES: Final = 5
 """How often an image is begun again when its actor died; an image that kills each is no accident."""
 
+_STARTS: Final = 3
+"""How often a cluster of this machine is begun; see `_start_here`."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -74,8 +77,12 @@ def ray_cluster(address: str | None, *, cpus: int) -> Iterator[None]:
 
     Raises:
         ValueError: this machine has fewer CPUs: actors that ask for more than there are would wait for ever.
+        OSError: no cluster at the address, or none comes up here.
     """
-    ray.init(address=address, log_to_driver=False, include_dashboard=None if address else False)
+    if address is None:
+        _start_here()
+    else:
+        ray.init(address, log_to_driver=False)
     try:
         cluster: Any = ray
         there = int(cluster.cluster_resources().get("CPU", 0))
@@ -87,6 +94,23 @@ def ray_cluster(address: str | None, *, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_here() -> None:
+    """Start a cluster on this machine. Ray gives its processes 30 s, a constant in its code, and then raises a bare
+    Exception: a machine that is busy for a moment would lose the whole inspection to it."""
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init("local", log_to_driver=False, include_dashboard=False)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            if not left:
+                raise OSError(
+                    f"Ray did not come up on this machine in {_STARTS} tries of 30 s; is it very busy, or short of "
+                    "memory? --engine threads needs no cluster"
+                ) from error
 
 
 def inspect_with_ray(

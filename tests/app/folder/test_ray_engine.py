@@ -64,6 +64,52 @@ def test_an_actor_asks_for_as_many_processors(job: Job, monkeypatch: pytest.Monk
     assert (asked["num_cpus"], asked["num_gpus"]) == (3, 0)
 
 
+class _Busy:
+    """Stands for `ray` on a machine where a cluster comes up late, or never."""
+
+    def __init__(self, *, failures: int, message: str = "The current node timed out during startup.") -> None:
+        self.failures = failures
+        self.message = message
+        self.begun: list[str] = []
+
+    def init(self, address: str, **_: Any) -> None:
+        self.begun.append(address)
+        if len(self.begun) <= self.failures:
+            # Ray's own class of it (ray 2.60, _private/node.py).
+            raise Exception(self.message)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def shutdown(self) -> None:
+        self.begun.append("down")
+
+
+def test_a_cluster_that_comes_up_late_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = _Busy(failures=2)
+    monkeypatch.setattr(ray_engine, "ray", busy)
+    with ray_engine.ray_cluster(None, cpus=2):
+        assert busy.begun == ["local", "local", "local"]
+    assert busy.begun[-1] == "down"
+
+
+def test_a_cluster_that_never_comes_up_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "ray", _Busy(failures=9))
+    with (
+        pytest.raises(OSError, match=r"3 tries of 30 s.*--engine threads"),
+        ray_engine.ray_cluster(None, cpus=2),
+    ):
+        pass
+
+
+def test_another_failure_of_ray_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = _Busy(failures=9, message="no shared memory")
+    monkeypatch.setattr(ray_engine, "ray", busy)
+    with pytest.raises(Exception, match="no shared memory"), ray_engine.ray_cluster(None, cpus=2):
+        pass
+    assert busy.begun == ["local"]
+
+
 @pytest.mark.slow
 def test_more_processors_than_this_machine_has_are_refused_and_not_waited_for(
     repository: Path, job: Job, tmp_path: Path
