@@ -100,7 +100,7 @@ def report(study: Study, *, manifest: Manifest, out: Path, threads: int, quick: 
     )
     print(f"\nms, GMAC: one image of {image.shape[1]} x {image.shape[0]} px, the median test image")
     draw_curves(out / "curves.png", found, monitor=study.monitor)
-    draw_cost(out / "cost.png", scores, milliseconds=milliseconds)
+    draw_cost(out / "cost.png", scores, milliseconds=milliseconds, judged=_judged(study))
     print(f"pictures: {out / 'curves.png'}, {out / 'cost.png'}")
 
 
@@ -163,12 +163,16 @@ def _print_table(
     print(f"\n{_legend(study)}")
 
 
+def _judged(study: Study) -> str:
+    return "on the fold that a run did not see" if study.folds else "on test"
+
+
 def _legend(study: Study) -> str:
     """What the columns that this study has mean."""
-    judged = "on the fold that a run did not see" if study.folds else "on test"
     lines = [
-        f"*: no row is both quicker and better. IoU: {judged}, by argmax, mean over the classes named at the right,",
-        "± standard deviation over seeds; its 95 % interval: over parts drawn anew; gain: over the group's first row.",
+        f"*: no row is both quicker and better. IoU: {_judged(study)}, by argmax, mean over the classes named at",
+        "the right, ± standard deviation over seeds; its 95 % interval: over parts drawn anew; gain: over the group's",
+        "first row.",
     ]
     if not study.scenes:
         lines.append("AUROC: of the surest region as a sign of NG.")

@@ -31,8 +31,11 @@ def draw_curves(path: Path, found: Sequence[Result], *, monitor: str) -> None:
     figure.savefig(path, dpi=100)
 
 
-def draw_cost(path: Path, scores: Mapping[str, RowScores], *, milliseconds: Mapping[str, float]) -> None:
-    """Mean IoU on test and its 95 % interval by the time of one image; ringed: none is both quicker and better."""
+def draw_cost(
+    path: Path, scores: Mapping[str, RowScores], *, milliseconds: Mapping[str, float], judged: str
+) -> None:
+    """Mean IoU and its 95 % interval by the time of one image; ringed: none is both quicker and better. judged: on
+    what, such as "on test"."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots()
     for name, row in scores.items():
@@ -46,7 +49,7 @@ def draw_cost(path: Path, scores: Mapping[str, RowScores], *, milliseconds: Mapp
         [scores[name].iou.mean for name in best],
         "o", markersize=14, markerfacecolor="none", markeredgecolor="black",
     )  # fmt: skip
-    axes.set(xlabel="ms per image on the CPU, ONNX Runtime", ylabel="mean IoU on test", ylim=(0, None))
+    axes.set(xlabel="ms per image on the CPU, ONNX Runtime", ylabel=f"mean IoU {judged}", ylim=(0, None))
     axes.set_xlim(0, 1.25 * max(milliseconds[name] for name in scores))  # room for the name of the slowest
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)

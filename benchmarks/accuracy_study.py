@@ -142,11 +142,12 @@ class Study(_Part):
 
 
 def merged(tree: Mapping[str, Any], change: Mapping[str, Any]) -> Tree:
-    """`change` laid over a nested mapping; `network.options` and `loss.terms` are whole, and replaced as such."""
+    """`change` laid over a nested mapping. `loss.terms` are one sum and replaced whole, and so are `network.options`
+    where the change names the network: another has other options."""
     result = dict(tree)
     for key, value in change.items():
         section = result.get(key)
-        whole = key in ("options", "terms")
+        whole = key == "terms" or (key == "options" and "name" in change)
         result[key] = (
             merged(section, value)
             if isinstance(section, Mapping) and isinstance(value, Mapping) and not whole

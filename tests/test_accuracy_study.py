@@ -89,15 +89,32 @@ def test_a_study_that_makes_no_comparison_is_refused(
         modules["accuracy_study"].Study.read(tmp_path / "study.toml")
 
 
-def test_a_row_changes_what_it_names_and_options_as_a_whole(modules: dict[str, ModuleType]) -> None:
+def test_a_row_changes_what_it_names(modules: dict[str, ModuleType]) -> None:
     base = {
         "network": {"name": "peer", "options": {"arch": "unet", "encoder": "resnet18"}},
         "optimizer": {"lr": 1.0},
     }
     change = {"network": {"options": {"arch": "fpn"}}, "optimizer": {"ema_decay": 0.5}}
     assert modules["accuracy_study"].merged(base, change) == {
-        "network": {"name": "peer", "options": {"arch": "fpn"}},
+        "network": {"name": "peer", "options": {"arch": "fpn", "encoder": "resnet18"}},
         "optimizer": {"lr": 1.0, "ema_decay": 0.5},
+    }
+
+
+def test_another_network_brings_all_its_options_and_a_sum_of_losses_all_its_terms(
+    modules: dict[str, ModuleType],
+) -> None:
+    base = {
+        "network": {"name": "peer", "options": {"arch": "unet"}},
+        "loss": {"terms": {"balanced_ce": 1.0, "dice": 0.5}, "gamma": 0.5},
+    }
+    change = {
+        "network": {"name": "residual_segnet", "options": {"widths": [4, 4]}},
+        "loss": {"terms": {"lovasz": 1.0}},
+    }
+    assert modules["accuracy_study"].merged(base, change) == {
+        "network": {"name": "residual_segnet", "options": {"widths": [4, 4]}},
+        "loss": {"terms": {"lovasz": 1.0}, "gamma": 0.5},
     }
 
 

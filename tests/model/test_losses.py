@@ -10,6 +10,7 @@ from data.classes import IGNORE_LABEL
 from model.losses import (
     LOSS_TERMS,
     BalancedCrossEntropy,
+    PresenceLoss,
     build_loss,
     effective_number_weights,
     median_frequency_weights,
@@ -69,9 +70,38 @@ def test_dice_is_one_minus_twice_the_overlap_over_the_sum() -> None:
 def test_terms_add_up_by_their_weights() -> None:
     logits, target = logits_of(PIXELS), row(*LABELS)
     one = {term: float(build_loss({term: 1.0}, class_count=2)(logits, target)) for term in LOSS_TERMS}
-    weights = {"balanced_ce": 1.0, "dice": 0.5, "lovasz": 0.25, "focal": 2.0}
+    weights = {"balanced_ce": 1.0, "dice": 0.5, "lovasz": 0.25, "focal": 2.0, "presence": 0.1}
     together = build_loss(weights, class_count=2)(logits, target)
     assert float(together) == pytest.approx(sum(weights[term] * one[term] for term in one), rel=1e-5)
+
+
+def test_presence_judges_a_shown_class_by_its_own_surest_pixels_and_another_by_all() -> None:
+    pixels = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]]
+    loss = PresenceLoss(pixels=2)(logits_of(pixels), row(0, 0, 1, 1))
+
+    def log_odds(p: float) -> float:
+        return math.log(p / (1 - p))
+
+    shown = (log_odds(0.3) + log_odds(0.6)) / 2  # the pixel of 0.8 is no part of the class
+    absent = (log_odds(0.4) + log_odds(0.2)) / 2
+    expected = (math.log1p(math.exp(-shown)) + math.log1p(math.exp(absent))) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_presence_hears_of_a_speck_as_loudly_as_of_a_large_false_alarm() -> None:
+    target = torch.zeros(1, 16, 16, dtype=torch.int64)
+    speck, patch = torch.zeros(2, 1, 2, 16, 16)
+    speck[:, 1] = patch[:, 1] = -6.0
+    speck[:, 1, :4, :4] = patch[:, 1, :, :8] = 3.0
+    assert float(PresenceLoss()(speck, target)) == pytest.approx(math.log1p(math.exp(3.0)), rel=1e-5)
+    assert float(PresenceLoss()(patch, target)) == pytest.approx(math.log1p(math.exp(3.0)), rel=1e-5)
+
+
+def test_presence_leaves_out_an_image_without_a_pixel_that_counts() -> None:
+    logits = torch.cat((logits_of(PIXELS), logits_of(PIXELS)))
+    target = torch.cat((row(*LABELS), row(*[IGNORE_LABEL] * 4)))
+    both, alone = PresenceLoss()(logits, target), PresenceLoss()(logits[:1], target[:1])
+    assert float(both) == pytest.approx(float(alone), rel=1e-6)
 
 
 @pytest.mark.parametrize("term", LOSS_TERMS)
