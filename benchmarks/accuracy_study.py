@@ -142,15 +142,16 @@ class Study(_Part):
 
 
 def merged(tree: Mapping[str, Any], change: Mapping[str, Any]) -> Tree:
-    """`change` laid over a nested mapping. `loss.terms` are one sum and replaced whole, and so are `network.options`
-    where the change names the network: another has other options."""
+    """`change` laid over a nested mapping. `loss.terms` are one sum and replaced whole; a change that names the
+    network starts without the old one's options, which another network does not know."""
     result = dict(tree)
+    if "name" in change:
+        result.pop("options", None)
     for key, value in change.items():
         section = result.get(key)
-        whole = key == "terms" or (key == "options" and "name" in change)
         result[key] = (
             merged(section, value)
-            if isinstance(section, Mapping) and isinstance(value, Mapping) and not whole
+            if isinstance(section, Mapping) and isinstance(value, Mapping) and key != "terms"
             else value
         )
     return result

@@ -209,8 +209,10 @@ def build_loss(
         if name == "balanced_ce":
             weights = class_weights if binary_beta is None else None
             parts[name] = (weight, BalancedCrossEntropy(class_weights=weights, binary_beta=binary_beta))
+        elif name == "presence":
+            parts[name] = (weight, PresenceLoss())
         else:
-            parts[name] = (weight, PresenceLoss() if name == "presence" else OverlapLoss(name))
+            parts[name] = (weight, OverlapLoss(name))
     return SumOfLosses(parts)
 
 

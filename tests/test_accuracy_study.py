@@ -116,6 +116,8 @@ def test_another_network_brings_all_its_options_and_a_sum_of_losses_all_its_term
         "network": {"name": "residual_segnet", "options": {"widths": [4, 4]}},
         "loss": {"terms": {"lovasz": 1.0}, "gamma": 0.5},
     }
+    named = modules["accuracy_study"].merged(base, {"network": {"name": "residual_segnet"}})
+    assert named["network"] == {"name": "residual_segnet"}
 
 
 def test_the_budget_becomes_whole_batches_in_equal_epochs(modules: dict[str, ModuleType]) -> None:

@@ -52,8 +52,8 @@ class NetworkSettings(_Section):
 class LossSettings(_Section):
     """The weighted sum to be minimised.
 
-    terms: weight by name: balanced_ce, dice, lovasz, focal, presence. class_weights: from the training pixel counts,
-    `median_frequency`, `effective_number` or `none`; gamma: softens them, w^gamma; clamp: their range after that.
+    terms: weight by name: balanced_ce, dice, lovasz, focal, presence. class_weights: from the training split's pixel
+    counts, `median_frequency`, `effective_number` or `none`; gamma: softens them, w^gamma; clamp: their range after.
     binary_beta: for two classes, the balancing factor β of the defect class: a number in (0, 1), or `batch` for
     |Y-|/|Y| of each batch; None: class_weights count.
     """
